@@ -106,5 +106,4 @@ async def open_tracker(environ: Mapping[str, str] | None = None) -> AsyncIterato
     settings = load(environ)
     async with open_catalog(wiring.catalog_config(settings)) as catalog:
         await catalog.require_schema()
-        await catalog.reservations.prepare(None)
         yield Tracker(catalog.reservations, settings.policy())

@@ -45,5 +45,5 @@ async def site(settings: Settings, catalog: Catalog, bucket: Bucket, outside: Bu
     if not settings.media.uploads:
         return None
     catalog.served.require_callers()
-    await catalog.reservations.prepare(settings.media.upload_columns, COLUMNS)
+    await catalog.reservations.require_columns(settings.media.upload_columns, COLUMNS)
     return UploadSite(reservations=catalog.reservations, writer=bucket.writer, outside=outside.writer)

@@ -7,7 +7,7 @@ mark, locked. So a claim that has not seen the reservation, or the row, waits fo
 first, the writer is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from datetime import timedelta
 from typing import NoReturn
 from uuid import UUID, uuid4
@@ -96,22 +96,17 @@ WHERE state = 'open' AND expires_at > clock_timestamp() AND id IS DISTINCT FROM 
 
 
 class Reservations:
-    """Reservations in one database. Call `prepare` before the first row is to be made."""
+    """Reservations in one database."""
 
     def __init__(self, database: Database, media: MediaTables) -> None:
         self._database = database
         self._media = media
-        self._rows: NewRows | None = None
+        self._rows = NewRows(media, database.config.tables)
 
-    async def prepare(self, further: Mapping[str, str] | None = None, setting: str = "") -> None:
-        """Learn what a row takes. With `further` columns, those that every row is given, raises ConfigError,
-        naming their setting, where the table requires another column that is not mapped either.
-        """
+    async def require_columns(self, further: Collection[str], setting: str) -> None:
+        """Raises ConfigError, naming the setting, where no row can be made with these further columns."""
         async with self._database.connection() as connection:
-            rows = await NewRows.of(connection, self._media, self._database.config.tables)
-        if further is not None:
-            rows.require(further, setting)
-        self._rows = rows
+            await self._rows.require(connection, further, setting)
 
     async def reserve(self, new: NewReservation, policy: Policy | None = None) -> Reservation:
         """Reserve a key, before its object is put. With a policy its quotas count, `over_quota`.
@@ -189,8 +184,6 @@ class Reservations:
         Raises NotDone: `reservation_ended`, `being_deleted`, `row_refused`, and with a policy `over_quota`.
         CatalogUnavailable: it may be done or not, and may be repeated.
         """
-        rows = self._rows
-        assert rows is not None, "prepare was called"
 
         async def work(connection: AnyConnection) -> Reservation:
             await by_index(connection)
@@ -204,7 +197,7 @@ class Reservations:
                 return found
             if policy is not None and found.size != stored.size:
                 await self._count(connection, found, policy, stored.size)
-            await rows.insert(connection, found, stored)
+            await self._rows.insert(connection, found, stored)
             told = (stored.size, stored.content_type, stored.content_hash, fingerprint, KEPT_FOR)
             ended = await connection.fetchrow(RECORDED, found.id, *told)
             assert ended is not None, "it is locked"

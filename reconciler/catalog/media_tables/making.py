@@ -8,7 +8,7 @@ from reconciler.catalog.db.config import TableMapping, literal, quoted, split_co
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.errors import ConfigError
-from reconciler.model import CONTENT_TYPE, Adoptable, AdoptionTerms, ValueFrom, ValueSource
+from reconciler.model import CONTENT_TYPE, Adoptable, ValueFrom, ValueSource
 
 # Each column with its base type, and whether the table itself finds a value.
 COLUMNS = """
@@ -50,14 +50,24 @@ class Making:
 
 
 async def plan(
-    connection: AnyConnection, media: MediaTables, tables: TableMapping, terms: AdoptionTerms
+    connection: AnyConnection,
+    media: MediaTables,
+    tables: TableMapping,
+    further: Mapping[str, ValueFrom],
+    setting: str,
+    *,
+    example: str = "",
+    accessed: bool = False,
 ) -> Making:
-    """Find a source for every column that needs one. Raises ConfigError that names those without."""
+    """Find a source for every column that needs one, `further` of them by name. `accessed`: as of now.
+
+    Raises ConfigError that names the columns without one, and the setting that gives it.
+    """
     found = {row["name"]: row for row in await connection.fetch(COLUMNS, media.oids[0])}
-    sources = _sources(media, tables, terms, found)
-    if unknown := sorted(set(terms.columns) - set(found)):
+    sources = _sources(media, tables, further, found, accessed=accessed)
+    if unknown := [name for name in sorted(further) if name not in found or found[name]["computed"]]:
         raise ConfigError(
-            f"RECONCILER_ADOPTION__COLUMNS names {', '.join(unknown)}: {media.names[0]} has no such column"
+            f"{setting}: {media.names[0]} has no column {', '.join(unknown)} that can be written"
         )
     columns, expressions, given = list[str](), list[str](), dict[str, None]()
     lacking = []
@@ -82,9 +92,8 @@ async def plan(
             lacking.append(name)
     if lacking:
         raise ConfigError(
-            f"{media.names[0]}: no value for {', '.join(lacking)}, which the table requires: give each a"
-            ' default, or a source in RECONCILER_ADOPTION__COLUMNS, such as {"' + lacking[0] + '":'
-            ' "constant:TEXT"} or "metadata:NAME"'
+            f"{media.names[0]}: no value for {', '.join(lacking)}, which the table requires: give each"
+            f" a default, or a value in {setting}{example.replace('COLUMN', lacking[0])}"
         )
     return Making(columns=tuple(columns), expressions=tuple(expressions), given=tuple(given))
 
@@ -116,7 +125,12 @@ def _makes_none(column: Mapping[str, object]) -> bool:
 
 
 def _sources(
-    media: MediaTables, tables: TableMapping, terms: AdoptionTerms, found: Mapping[str, object]
+    media: MediaTables,
+    tables: TableMapping,
+    further: Mapping[str, ValueFrom],
+    found: Mapping[str, object],
+    *,
+    accessed: bool,
 ) -> dict[str, tuple[str, str]]:
     """Expression and array by column. `<type>` stands for the column's type."""
     mapped = tables.media
@@ -124,10 +138,10 @@ def _sources(
     for field in _TIMES:
         if media.media_time(field) is not None:
             sources[getattr(mapped, field)] = media.moment_of(field, f'v."{field}"'), field
-    if media.media_time("last_accessed_at") is not None:
-        # Or what was just brought in would be stale at once, as never accessed.
+    if accessed and media.media_time("last_accessed_at") is not None:
         sources[mapped.last_accessed_at] = media.moment_of("last_accessed_at", "clock_timestamp()"), ""
-    for name, value in {CONTENT_TYPE: _CONTENT_TYPE, **terms.columns}.items():
+    sources[mapped.access_count] = "0", ""
+    for name, value in {CONTENT_TYPE: _CONTENT_TYPE, **further}.items():
         if value.source is ValueSource.CONSTANT:
             sources[name] = f"{literal(value.name)}::<type>", ""
         else:

@@ -212,11 +212,23 @@ class PostgresAdoptions:
     async def require(self, terms: AdoptionTerms) -> None:
         """Find a source for each column that needs one. Raises ConfigError naming those without."""
         async with self._database.connection() as connection:
-            self._how = terms, await making.plan(connection, self._media, self._tables, terms)
+            self._how = terms, await self._plan(connection, terms)
+
+    async def _plan(self, connection: AnyConnection, terms: AdoptionTerms) -> Making:
+        # As never accessed, what was just brought in would be stale at once.
+        return await making.plan(
+            connection,
+            self._media,
+            self._tables,
+            terms.columns,
+            "RECONCILER_ADOPTION__COLUMNS",
+            example=', such as {"COLUMN": "constant:TEXT"} or "metadata:NAME"',
+            accessed=True,
+        )
 
     async def _making(self, connection: AnyConnection, terms: AdoptionTerms) -> Making:
         if self._how is None or self._how[0] is not terms:
-            self._how = terms, await making.plan(connection, self._media, self._tables, terms)
+            self._how = terms, await self._plan(connection, terms)
         return self._how[1]
 
     async def begin(self, asked: str, author: str, by: str, *, dry_run: bool) -> BegunAdoption:
