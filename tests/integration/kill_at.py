@@ -21,6 +21,7 @@ import anyio.to_thread
 from reconciler import app, cli
 from reconciler.engine.cycle import Cycle
 from reconciler.model import Term
+from reconciler.sources import comparing
 from tests.integration.site import Site
 from tests.support.abilities import KIND, tell_by_environment
 from tests.support.forks import FORKER
@@ -108,8 +109,29 @@ def main() -> int:
         deadly: dict[str, Any] = {port: kind(getattr(ports, port), method, when)}
         return replace(ports, **deadly)
 
-    app.wiring.wire = wire_deadly
+    if port in BY_INVENTORY:
+        kill_by_inventory(port, method, when)
+    else:
+        app.wiring.wire = wire_deadly
     return cli.main(command)
+
+
+BY_INVENTORY = ("export", "area", "compare")
+"""What a sweep by inventory acts through; `compare` is killed within it, whatever the method."""
+
+
+def kill_by_inventory(port: str, method: str, when: str) -> None:
+    made = app.wiring.inventories_of
+
+    def deadly(*args: Any) -> Any:
+        found = made(*args)
+        assert found is not None
+        return replace(found, **{port: DeadlyArea(getattr(found, port), method, when)})
+
+    if port == "compare":
+        comparing.Comparison.compare = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment,method-assign,return-value]  # it does not return
+    else:
+        app.wiring.inventories_of = deadly
 
 
 if __name__ == "__main__":

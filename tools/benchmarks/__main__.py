@@ -18,6 +18,7 @@ from tools.benchmarks import (
     api,
     deletion,
     departures,
+    inventory,
     listing,
     media,
     quotas,
@@ -34,11 +35,14 @@ ORPHANS = 100_000
 PACED = MOVED = 20_000
 DEPARTED = 200
 DEPARTED_AT_ONCE = 10_000
+INVENTORIED = 10_000_000
 IDLE_SECONDS = 120.0
 QUICK = 100
 
 
-def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Callable[[], list[Figure]]]:
+def _benchmarks(
+    opened: site.Site, cache: Path, shrink: int, inventoried: int = INVENTORIED
+) -> Mapping[str, Callable[[], list[Figure]]]:
     keys, orphans, paced = KEYS // shrink, ORPHANS // shrink, max(2_500, PACED // shrink)
     moved = MOVED // shrink
     return {
@@ -49,6 +53,7 @@ def _benchmarks(opened: site.Site, cache: Path, shrink: int) -> Mapping[str, Cal
         "without-index": lambda: listing.without_index(opened, keys, cache),
         "memory": lambda: listing.memory(opened, keys, cache),
         "slow-store": lambda: listing.slow_store(opened, keys, cache),
+        "inventory": lambda: inventory.inventory(inventoried // shrink),
         "rules": lambda: retention.rules(opened, keys),
         "quotas": lambda: quotas.quotas(opened, keys),
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
@@ -76,6 +81,7 @@ NAMES = (
     "without-index",
     "memory",
     "slow-store",
+    "inventory",
     "rules",
     "quotas",
     "deletion",
@@ -97,13 +103,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks", description=__doc__)
     parser.add_argument("--only", choices=NAMES, action="append", help="this one alone; may be repeated")
     parser.add_argument("--quick", action="store_true", help="a hundredth of the size: does it work?")
+    parser.add_argument("--inventoried", type=int, default=INVENTORIED, help="objects of the inventory")
     parser.add_argument(
         "--readme", type=Path, metavar="FILE", help="write the table between the file's markers"
     )
     options = parser.parse_args()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as cache, site.opened() as opened:
-        benchmarks = _benchmarks(opened, Path(cache), QUICK if options.quick else 1)
+        benchmarks = _benchmarks(opened, Path(cache), QUICK if options.quick else 1, options.inventoried)
         for name in options.only or NAMES:
             print(f"{name} …", file=sys.stderr, flush=True)
             try:
