@@ -19,6 +19,7 @@ from reconciler.model import (
     Capabilities,
     Evict,
     HintsStanding,
+    InventoryUsed,
     Lately,
     ListingOrder,
     Mode,
@@ -123,6 +124,7 @@ def _leading(metrics: Metrics) -> None:
     metrics.queue_read(readable=True)
     metrics.events_read(Reading.TAKEN, 0, 0.0)
     metrics.hinted({}, HintsStanding())
+    metrics.inventory_taken(InventoryUsed(name="", digest="", began_at=NOW, delivered_at=NOW))
     undecided = Undecided(pass_id=1, reason="", since=NOW)
     metrics.standing_read(Standing(by_prefix={"image/": {}}, tripped=dict.fromkeys(PassKind, undecided)))
     metrics.lately_read(Lately(freed=dict.fromkeys(DAYS, 0), restored=dict.fromkeys(DAYS, 0)))

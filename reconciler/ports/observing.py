@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 from reconciler.model import (
     HintsStanding,
+    InventoryUsed,
     LookResult,
     Mode,
     Outcome,
@@ -105,6 +106,9 @@ class Observer:
 
     def events_read(self, reading: Reading, events: int, seconds: float | None) -> None:
         """So many events were read, the newest that many seconds after it happened, if that is known."""
+
+    def inventory_taken(self, used: InventoryUsed) -> None:
+        """A sweep compares the rows with this inventory."""
 
     def hinted(self, looks: Mapping[LookResult, int], standing: HintsStanding) -> None:
         """What the looks just made came to, and how the hints stand now."""

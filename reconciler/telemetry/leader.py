@@ -13,6 +13,7 @@ from reconciler.model import (
     QUOTA_REACHED,
     VERDICTS,
     HintsStanding,
+    InventoryUsed,
     HoldKind,
     KeepReason,
     Lately,
@@ -54,6 +55,7 @@ class Known:
     lately: Lately | None = None
     unsent: Mapping[str, Unsent] | None = None
     hints: HintsStanding | None = None
+    inventory: InventoryUsed | None = None
     queue_readable: bool | None = None
     events_late: float | None = None
     next_pass: dict[PassKind, float] = field(default_factory=dict)
@@ -96,6 +98,8 @@ class LeaderGauges(Collector):
         if known.lately is not None:
             yield from _happened(known.lately)
         yield from _hinting(known)
+        if known.inventory is not None:
+            yield from _taking(known.inventory)
         if known.unsent is not None:
             yield from self._unsent(known.unsent)
         yield from self._recalled()
@@ -275,6 +279,14 @@ def _hinting(known: Known) -> Iterable[Metric]:
         found = {verdict: known.hints.found.get(verdict, 0) for verdict in HINTED}
         text = "Keys that events named and that the next sweep would find, by verdict."
         yield _by("verdict", "hints_found", text, found)
+
+
+def _taking(used: InventoryUsed) -> Iterable[Metric]:
+    """Where sweeps take the store's inventories."""
+    text = "When the inventory began that the last sweep took: what came later, it may not know."
+    yield _single("inventory_began_timestamp_seconds", text, used.began_at.timestamp())
+    text = "When the store had made the inventory that the last sweep took."
+    yield _single("inventory_delivered_timestamp_seconds", text, used.delivered_at.timestamp())
 
 
 def _hiding(objects: int, size: int) -> Iterable[Metric]:

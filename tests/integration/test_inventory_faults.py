@@ -20,15 +20,13 @@ from tests.support.inventories import Inventory
 pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 KILLED = [
-    ("export", "copy", "before"),
     ("export", "copy", "after"),
     ("compare", "", ""),
     ("area", "copy", "before"),
-    ("area", "copy_missing", "after"),
     ("area", "seal", "after"),
 ]
 STAGING = "SELECT relname::text FROM pg_class WHERE relname LIKE 'staging\\_%' AND relkind = 'r'"
-WRITERS, ROUNDS, SWEEPS = 16, 8, 4
+WRITERS, ROUNDS, SWEEPS = 16, 6, 3
 
 
 def left_in(folder: Path) -> int:

@@ -19,6 +19,7 @@ from reconciler.model import (
     Digest,
     HintsStanding,
     HoldKind,
+    InventoryUsed,
     KeepReason,
     Lately,
     ListingOrder,
@@ -815,3 +816,14 @@ def test_conditions_are_met_once_and_for_all() -> None:
     assert health.unmet() == ("one",)
     health.meet("one")
     assert health.unmet() == ()
+
+
+def test_the_leader_tells_which_inventory_its_last_sweep_took(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    assert value(registry, "inventory_began_timestamp_seconds") is None
+    delivered = NOW + timedelta(hours=22)
+    metrics.inventory_taken(InventoryUsed(name="a", digest="b", began_at=NOW, delivered_at=delivered))
+    assert value(registry, "inventory_began_timestamp_seconds") == NOW.timestamp()
+    assert value(registry, "inventory_delivered_timestamp_seconds") == delivered.timestamp()

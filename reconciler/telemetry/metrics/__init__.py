@@ -18,6 +18,7 @@ with (  # its own servers: 1 MiB
 
 from reconciler.model import (
     HintsStanding,
+    InventoryUsed,
     HoldKind,
     Lately,
     LookResult,
@@ -115,6 +116,9 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
         self._count_events(reading, events)
         if seconds is not None:
             self._of_leader.known.events_late = max(0.0, seconds)
+
+    def inventory_taken(self, used: InventoryUsed) -> None:
+        self._of_leader.known.inventory = used
 
     def hinted(self, looks: Mapping[LookResult, int], standing: HintsStanding) -> None:
         self._count_looks(looks)

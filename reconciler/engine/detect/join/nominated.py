@@ -34,6 +34,7 @@ async def newest(ports: Ports, inventories: Inventories) -> model.InventoryUsed:
     last, now = await ports.passes.last_inventory(), await ports.records.now()
     if reason := rules.out_of_date(used, last, now, inventories.max_age):
         raise InventoryRefused(reason)
+    ports.observer.inventory_taken(used)
     return used
 
 
