@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -42,7 +43,10 @@ COPY (SELECT key FROM named r WHERE NOT EXISTS (SELECT 1 FROM listed l WHERE l.k
 
 
 def inventory(keys: int) -> list[Figure]:
-    """Both sides of that many keys of 60 bytes, 0.1 % of drift each way, in key order."""
+    """Both sides of that many keys of 60 bytes, 0.1 % of drift each way.
+
+    The export has the rows in key order; the join of the whole takes them as they were inserted.
+    """
     with tempfile.TemporaryDirectory(prefix="inventory-") as name:
         folder = Path(name)
         for number, some in enumerate(_keys(keys)):
@@ -88,6 +92,10 @@ def _write(folder: Path, number: int, keys: list[str]) -> None:
         }
     )
     pq.write_table(table, folder / f"listed-{number:03}.parquet", row_group_size=GROUP)
+    random.Random(number).shuffle(rows)
+    heap = pa.table({"key": pa.array(rows, pa.string()), "ripe": pa.array([True] * len(rows), pa.bool_())})
+    pq.write_table(heap, folder / f"heap-{number:03}.parquet", row_group_size=GROUP, compression="zstd")
+    rows.sort()
     named = pa.table({"key": pa.array(rows, pa.string()), "ripe": pa.array([True] * len(rows), pa.bool_())})
     path = folder / f"rows-{number:03}.parquet"
     pq.write_table(named, path, row_group_size=GROUP, compression="zstd", use_dictionary=False)
@@ -114,7 +122,7 @@ def _whole(folder: Path) -> dict[str, int]:
     targets = {name: folder / f"{name}.parquet" for name in ("orphans", "missing")}
     query = WHOLE.format(
         listed=engine.files(sorted(folder.glob("listed-*"))),
-        rows=engine.files(sorted(folder.glob("rows-*"))),
+        rows=engine.files(sorted(folder.glob("heap-*"))),
         **{name: engine.text(str(path)) for name, path in targets.items()},
     )
     config: dict[str, Any] = {"memory_limit": "2GB", "threads": engine.threads(8 * MEMORY)}

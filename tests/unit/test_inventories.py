@@ -1,0 +1,195 @@
+"""Inventories: what a manifest says, how keys are cut into ranges, and when one is not believed."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.errors import InventoryRefused
+from reconciler.model import (
+    Backlog,
+    InventoryConfiguration,
+    InventoryUsed,
+    KeepReason,
+    PrefixSeen,
+    Tally,
+    Verdict,
+)
+from reconciler.planning import inventories
+from reconciler.sources import comparing, engine, ranges
+from reconciler.sources.comparing import Comparison, Sides
+from reconciler.sources.ranges import Group, Span
+from reconciler.sources.s3_inventory import configuration, manifest
+from tests.doubles import build
+from tests.doubles.build import DAY, HOUR, NOW
+
+USED = InventoryUsed(name="m", digest="d", began_at=NOW - 24 * HOUR, delivered_at=NOW - HOUR)
+NOTHING = Backlog(pending={}, gone={})
+SCHEMAS = {
+    # As the documentation, and as real reports, have them.
+    "Parquet": "message s3.inventory {  required binary bucket (STRING);  required binary key (STRING);"
+    "  optional int64 size;  optional int64 last_modified_date (TIMESTAMP(MILLIS,true));"
+    "  optional binary e_tag (STRING);  optional binary storage_class (STRING);}",
+    "ORC": "struct<bucket:string,key:string,size:bigint,last_modified_date:timestamp,e_tag:string>",
+    "CSV": "Bucket, Key, Size, LastModifiedDate, ETag, StorageClass",
+}
+CONFIGURED = InventoryConfiguration(
+    id="daily",
+    enabled=True,
+    filters="",
+    all_versions=False,
+    format="Parquet",
+    destination="reports",
+    prefix="",
+    fields=configuration.REQUIRED,
+)
+
+
+def written(form: str = "Parquet", schema: str = SCHEMAS["Parquet"]) -> bytes:
+    files = [{"key": "data/a", "size": 5, "MD5checksum": "0" * 32}]
+    began = "1514944800000"
+    told = {"sourceBucket": "media", "creationTimestamp": began, "fileFormat": form, "fileSchema": schema}
+    return json.dumps({**told, "files": files}).encode()
+
+
+@pytest.mark.parametrize("form", SCHEMAS)
+def test_a_manifest_of_each_format_says_when_it_began_and_what_it_has(form: str) -> None:
+    found = manifest.read("m", written(form, SCHEMAS[form]))
+    assert found.began_at == datetime(2018, 1, 3, 2, tzinfo=UTC)
+    assert {"key", "size", "lastmodifieddate", "etag"} <= set(found.columns.names)
+    assert not found.columns.versions
+    assert manifest.fault(found, "media", CONFIGURED) == (
+        None
+        if form == "Parquet"
+        else f"is in {form}, and its configuration says Parquet: wait for the next one"
+    )
+
+
+def test_one_of_other_versions_than_configured_is_refused() -> None:
+    found = manifest.read("m", written("CSV", SCHEMAS["CSV"] + ", IsLatest, IsDeleteMarker"))
+    assert found.columns.versions
+    asked = InventoryConfiguration(**{**_fields(CONFIGURED), "format": "CSV"})
+    assert (manifest.fault(found, "media", asked) or "").startswith("lists all versions")
+
+
+def _fields(found: InventoryConfiguration) -> dict[str, object]:
+    return {name: getattr(found, name) for name in found.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", written(schema="message")])
+def test_what_is_no_manifest_is_refused(body: bytes) -> None:
+    with pytest.raises(InventoryRefused, match="a manifest that cannot be read"):
+        manifest.read("m", body)
+
+
+KEYS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4)
+
+
+@given(st.lists(st.tuples(KEYS, st.integers(1, 9)), max_size=12), KEYS)
+def test_ranges_hold_every_managed_key_once(groups: list[tuple[str, int]], key: str) -> None:
+    rows = [Group(path=Path("a"), rows=count, low=low, high=low) for low, count in groups]
+    spans = list(ranges.cut(ranges.managed([""]), (rows, rows), most=10))
+    within = [span for span in spans if key >= span.low and (span.high is None or key < span.high)]
+    assert len(within) == (0 if key.startswith(".reconciler/") else 1)
+
+
+def test_the_statistics_of_row_groups_skip_the_rest(tmp_path: Path) -> None:
+    """Otherwise each range reads both sides whole, and a hundred ranges a hundred times."""
+    path = tmp_path / "it's.parquet"
+    pq.write_table(
+        pa.table({"key": [f"image/{number:04}" for number in range(8_192)]}), path, row_group_size=2_048
+    )
+    span = Span(prefix="image/", low="image/2048", high="image/4096")
+    with duckdb.connect(":memory:") as connection:
+        query = f"SELECT key FROM read_parquet({engine.files([path])}) WHERE {comparing._within(span)}"
+        (_, plan), *_ = connection.execute(f"EXPLAIN ANALYZE {query}").fetchall()
+    assert "1 / 4" in plan
+
+
+def test_a_range_beyond_the_memory_is_compared_in_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"image/{number:05}" for number in range(4_000)]
+    listed, rows = tmp_path / "listed.parquet", tmp_path / "rows.parquet"
+    pq.write_table(
+        pa.table({"key": keys[1:], "size": [1] * 3_999, "modified": [1] * 3_999, "etag": keys[1:]}), listed
+    )
+    pq.write_table(pa.table({"key": keys[:-1], "ripe": [True] * 3_999}), rows)
+    whole = Comparison._compare
+
+    def too_large(self: Comparison, span: Span) -> comparing.Found:
+        found = whole(self, span)
+        if found.objects > 1_500:
+            raise duckdb.OutOfMemoryException("too large")
+        return found
+
+    monkeypatch.setattr(Comparison, "_compare", too_large)
+    with engine.connected(1024**3, tmp_path / "spill", 1024**3) as connection:
+        sides = Sides(
+            listed=ranges.groups([listed], "key"),
+            listed_sql="SELECT key, size, modified, etag FROM {source}",
+            rows=ranges.groups([rows], "key"),
+            young=2,
+        )
+        found = Comparison(connection, sides, tmp_path).compare(ranges.managed(["image/"])[0])
+    assert (found.objects, found.rows, found.orphans, found.missing) == (3_999, 3_999, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("used", "last", "reason"),
+    [
+        (USED, None, None),
+        (USED, USED, None),
+        (
+            USED,
+            InventoryUsed(name="n", digest="e", began_at=NOW, delivered_at=NOW),
+            "before the one last used",
+        ),
+        (USED, InventoryUsed(name="n", digest="e", began_at=USED.began_at, delivered_at=NOW), "has changed"),
+    ],
+)
+def test_an_inventory_is_used_again_but_never_an_older_one(
+    used: InventoryUsed, last: InventoryUsed | None, reason: str | None
+) -> None:
+    found = inventories.out_of_date(used, last, NOW, 72 * HOUR)
+    assert (found is None) == (reason is None)
+    assert (reason or "") in (found or "")
+
+
+def test_what_the_program_deleted_since_is_not_missed() -> None:
+    """Nine tenths of what was there, and of the rows that should have been: in all, and by prefix."""
+    seen = {"image/": PrefixSeen(objects=85, rows=85), "video/": PrefixSeen(objects=100, rows=110, unripe=2)}
+    by_prefix = {"image/": Tally(objects=100), "video/": Tally(objects=100)}
+    before = Tally(objects=200, by_prefix=by_prefix)
+    assert inventories.incomplete(USED, seen, None, NOTHING, marked=True) is None
+    fewer = inventories.incomplete(USED, seen, before, NOTHING, marked=True)
+    assert fewer is not None
+    assert "under 'image/'" in fewer
+    gone = Backlog(pending={}, gone={}, since={Verdict.ORPHAN: 15})
+    since = Backlog(pending={}, gone={}, since={Verdict.ORPHAN: 15}, by_prefix={"image/": gone})
+    assert inventories.incomplete(USED, seen, before, since, marked=True) is None
+    rows = {"image/": PrefixSeen(objects=100, rows=120)}
+    assert "the table has rows for 120" in (
+        inventories.incomplete(USED, rows, None, NOTHING, marked=True) or ""
+    )
+
+
+def test_a_row_counts_by_when_the_inventory_began_and_an_object_by_when_rows_were_read() -> None:
+    policy = build.policy(grace_period=HOUR)
+    young = build.record(created_at=USED.began_at - 48 * HOUR)
+    old = build.record(created_at=USED.began_at - 48 * HOUR - timedelta(seconds=1))
+    assert inventories.judge_missing(young, policy, NOW, USED.began_at) is KeepReason.PENDING
+    assert not inventories.counts_as_missing(young, policy, NOW, USED.began_at)
+    assert inventories.counts_as_missing(old, policy, NOW, USED.began_at)
+    fresh = build.stored(last_modified=NOW - 2 * HOUR)
+    assert inventories.judge_object(fresh, policy, NOW, HOUR) is KeepReason.PENDING
+    found = inventories.judge_object(build.stored(last_modified=NOW - DAY), policy, NOW, HOUR)
+    assert not isinstance(found, KeepReason)
