@@ -121,17 +121,22 @@ BY_INVENTORY = ("export", "area", "compare")
 
 
 def kill_by_inventory(port: str, method: str, when: str) -> None:
-    made = app.wiring.inventories_of
+    wiring: Any = app.wiring
+    made = wiring.inventories_of
 
     def deadly(*args: Any) -> Any:
         found = made(*args)
-        assert found is not None
-        return replace(found, **{port: DeadlyArea(getattr(found, port), method, when)})
+        changes: dict[str, Any] = {port: DeadlyArea(getattr(found, port), method, when)}
+        return replace(found, **changes)
+
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
     if port == "compare":
-        comparing.Comparison.compare = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment,method-assign,return-value]  # it does not return
+        within: Any = comparing.Comparison
+        within.compare = die
     else:
-        app.wiring.inventories_of = deadly
+        wiring.inventories_of = deadly
 
 
 if __name__ == "__main__":

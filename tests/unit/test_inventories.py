@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -76,12 +77,8 @@ def test_a_manifest_of_each_format_says_when_it_began_and_what_it_has(form: str)
 def test_one_of_other_versions_than_configured_is_refused() -> None:
     found = manifest.read("m", written("CSV", SCHEMAS["CSV"] + ", IsLatest, IsDeleteMarker"))
     assert found.columns.versions
-    asked = InventoryConfiguration(**{**_fields(CONFIGURED), "format": "CSV"})
+    asked = replace(CONFIGURED, format="CSV")
     assert (manifest.fault(found, "media", asked) or "").startswith("lists all versions")
-
-
-def _fields(found: InventoryConfiguration) -> dict[str, object]:
-    return {name: getattr(found, name) for name in found.__dataclass_fields__}
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"{}", written(schema="message")])
