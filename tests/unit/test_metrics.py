@@ -727,6 +727,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.queue_read(readable=True)
     both.events_read(Reading.TAKEN, 1, None)
     both.hinted({}, HintsStanding())
+    both.inventory_taken(InventoryUsed(name="a", digest="b", began_at=NOW, delivered_at=NOW))
     both.delivered("cdn", "bunny", 1, 0, away=False)
     both.resting("sweep", 1.0)
     names = [name for number, name in told if number == 1]
