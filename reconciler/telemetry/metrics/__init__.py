@@ -18,8 +18,8 @@ with (  # its own servers: 1 MiB
 
 from reconciler.model import (
     HintsStanding,
-    InventoryUsed,
     HoldKind,
+    InventoryUsed,
     Lately,
     LookResult,
     Outcome,
