@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,12 +24,14 @@ from tests.integration.kill_at import killed_at
 from tests.integration.site import SOON_DEAD, Site
 from tests.integration.test_gone import left
 from tests.integration.test_versions import keep_versions
-from tests.servers import fresh_database
+from tests.servers import fresh_bucket, fresh_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 PATIENT = {"grace_period": "48h", "delete_delay": "24h", "delete_mode": "auto"}
 """Nothing goes for any other reason."""
+
+LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 
 
 @pytest.fixture
@@ -169,6 +171,43 @@ async def test_a_row_that_comes_last_goes_as_well(site: Site, monkeypatch: pytes
     assert (await certificate(site))["evidence"]["database"]["rows_removed"] == 2
 
 
+@pytest.mark.soak
+async def test_copies_in_another_bucket_go_too(site: Site) -> None:
+    with fresh_bucket(site.bucket.server) as other:
+        site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+        site.environment["RECONCILER_QUARANTINE__BUCKET"] = other.name
+        owner = await site.virtual_key()
+        await site.put("image/1")
+        await site.row("image/1", owner, ExpiresAt=LONG_AGO)
+        await site.once(delete_delay="0s")
+        assert len(other.keys(".reconciler/quarantine/")) == 1, "what was deleted before can be undone"
+        await order(site, owner)
+        await site.once()
+        assert other.keys(".reconciler/quarantine/") == set()
+    found = (await certificate(site))["evidence"]
+    assert (found["quarantine"]["copies"], found["database"]["texts_removed"]) == (1, 1)
+
+
+@pytest.mark.soak
+async def test_what_the_store_locks_stays_and_is_named(site: Site) -> None:
+    bucket = replace(site.bucket, name=f"{site.bucket.name}-locked")
+    bucket.client.create_bucket(Bucket=bucket.name, ObjectLockEnabledForBucket=True)
+    locked = replace(site, bucket=bucket)
+    locked.environment["RECONCILER_BUCKET__NAME"] = bucket.name
+    owner = await locked.virtual_key()
+    await locked.tracked("image/free", owner=owner)
+    until = datetime.now(UTC) + timedelta(days=30)
+    lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
+    bucket.client.put_object(Bucket=bucket.name, Key="image/locked", Body=b"x", **lock)
+    await locked.row("image/locked", owner)
+    await locked.once()
+    await order(locked, owner)
+    await locked.once()
+    made = await certificate(locked)
+    assert [each["why"][:20] for each in made["kept"]] == ["on hold by the store"]
+    assert not made["complete"]
+
+
 # --- a restore from a backup -----------------------------------------------------------------------------
 
 
@@ -197,36 +236,8 @@ async def program(site: Site, *args: str) -> Ran:
     return await anyio.to_thread.run_sync(lambda: reconciler(*args, env=site.environment))
 
 
-@pytest.mark.attack(123)
-async def test_what_came_back_with_a_backup_is_erased_again(restored: tuple[Site, UUID]) -> None:
-    site, owner = restored
-    await site.put("image/2")
-    await site.row("image/later", owner, age=timedelta(seconds=-60))
-    halted = await site.once()
-    assert halted.outcome is Outcome.HALTED
-    assert ".reconciler/erasures/000000000001-" in halted.detail
-    assert await site.rows() == {"image/1", "image/2", "image/other", "image/later"}, "nothing goes meanwhile"
-    with pytest.raises(Halt, match="erase --replay"):
-        await site.undo(keys=("image/1",))
-    would = await program(site, "erase", "--replay", "--dry-run")
-    assert (would.status, would.told) == (0, [])
-    assert "1 virtual key and 2 storage keys of them are back" in would.out
-    assert (await site.once()).outcome is Outcome.HALTED, "that was only a look"
-    assert (await program(site, "erase", "--replay", "--by", "ada")).status == 0
-    for _ in range(3):
-        report = await site.once()
-    assert report.outcome is Outcome.CONVERGED
-    assert await site.rows() == {"image/other", "image/later"}, "what is newer than the erasure stays"
-    assert await site.keys() == {"image/other"}
-    first, *again = await documents(site)
-    assert [each["certificate"]["replays"] for each in again] == [first["digest"]] * 2
-    assert [each["certificate"]["number"] for each in again] == [2, 3]
-    assert again[0]["certificate"]["previous"] == first["digest"]
-
-
-@pytest.mark.attack(124)
-async def test_a_forged_certificate_has_nothing_erased(restored: tuple[Site, UUID], tmp_path: Path) -> None:
-    site, _ = restored
+async def forge(site: Site, tmp_path: Path) -> None:
+    """A certificate that is altered, not signed by us, or of another secret: nothing of any is ordered."""
     (name,) = site.bucket.keys(".reconciler/erasures/")
     body = site.bucket.client.get_object(Bucket=site.bucket.name, Key=name)["Body"].read()
     site.bucket.put(name, body.replace(b"Art. 17", b"Art. 18"))
@@ -246,6 +257,38 @@ async def test_a_forged_certificate_has_nothing_erased(restored: tuple[Site, UUI
     ran = await program(site, "erase", "--replay")
     assert (ran.status, "another secret" in ran.told[-1]) == (2, True)
     assert await site.sql("SELECT 1 FROM reconciler.certificates") == []
+    del site.environment["RECONCILER_ERASURE__HASH_KEY_FILE"]
+
+
+@pytest.mark.attack(123)
+@pytest.mark.attack(124)
+async def test_what_came_back_with_a_backup_is_erased_again(
+    restored: tuple[Site, UUID], tmp_path: Path
+) -> None:
+    site, owner = restored
+    await site.put("image/2")
+    await site.row("image/later", owner, age=timedelta(seconds=-60))
+    halted = await site.once()
+    assert halted.outcome is Outcome.HALTED
+    assert ".reconciler/erasures/000000000001-" in halted.detail
+    assert await site.rows() == {"image/1", "image/2", "image/other", "image/later"}, "nothing goes meanwhile"
+    with pytest.raises(Halt, match="erase --replay"):
+        await site.undo(keys=("image/1",))
+    await forge(site, tmp_path)
+    would = await program(site, "erase", "--replay", "--dry-run")
+    assert (would.status, would.told) == (0, [])
+    assert "1 virtual key and 2 storage keys of them are back" in would.out
+    assert (await site.once()).outcome is Outcome.HALTED, "that was only a look"
+    assert (await program(site, "erase", "--replay", "--by", "ada")).status == 0
+    for _ in range(2):
+        report = await site.once()
+    assert report.outcome is Outcome.CONVERGED
+    assert await site.rows() == {"image/other", "image/later"}, "what is newer than the erasure stays"
+    assert await site.keys() == {"image/other"}
+    first, *again = await documents(site)
+    assert [each["certificate"]["replays"] for each in again] == [first["digest"]] * 2
+    assert [each["certificate"]["number"] for each in again] == [2, 3]
+    assert again[0]["certificate"]["previous"] == first["digest"]
 
 
 # --- kills -----------------------------------------------------------------------------------------------
