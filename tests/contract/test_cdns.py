@@ -249,3 +249,10 @@ async def test_a_batch_takes_seconds_at_the_providers_limit(provider: str, batch
     config = _config(Cdn(PROVIDERS[provider], name=provider))
     async with open_cdn(config, Keys(), SystemClock()) as channel:
         assert channel.batch == batch
+
+
+async def test_a_star_in_a_url_purges_nothing_else_at_cloudfront() -> None:
+    async with serving("cloudfront") as cdn:
+        cdn.name = "cloudfront"
+        await _send(cdn, _message(1, None, url="https://cdn.example/image/*?v=*"))
+        assert cdn.purged == ["/image/%2A?v=%2A"]
