@@ -190,11 +190,10 @@ async def serving(provider: str) -> AsyncIterator[Cdn]:
                 head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
                 await stream.send(f"HTTP/1.1 {reply.status} Said\r\n{head}\r\n".encode() + reply.bytes)
 
-    async with anyio.create_task_group() as group:
+    async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, answer)
         yield cdn
         group.cancel_scope.cancel()
-    await listener.aclose()
 
 
 async def _request(stream: SocketStream) -> Request | None:
