@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
 from reconciler.model import Outcome
 from reconciler.stores.cdn.channel import url_of
+from tests.cli.program import reconciler
 from tests.integration.daemons import Daemon, daemon, until
 from tests.integration.kill_at import killed_at
 from tests.integration.site import Site
@@ -94,20 +97,16 @@ async def test_a_cdn_that_fails_keeps_no_deletion_waiting_and_is_told_later(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_sender_that_was_killed_sends_again_and_loses_nothing(
-    site: Site, cdn: Cdn, tmp_path: Path, when: str
+    site: Site, cdn: Cdn, tmp_path: Path
 ) -> None:
     keys = {f"image/{number}" for number in range(150)}
     await site.put(*keys)
     told = _told(cdn, tmp_path)
-    await killed_at(site, "outbox", "settle", when, "once", "--json", **told)
-    sent = len(cdn.purged)
-    assert sent == 150
-    assert await _waiting(site) == (150 if when == "before" else 0)
+    await killed_at(site, "outbox", "settle", "before", "once", "--json", **told)
+    assert (len(cdn.purged), await _waiting(site)) == (150, 150), "sent, and not settled"
     await site.once(**told)
-    assert {*cdn.purged} == {url_of(AT, key) for key in keys}
-    assert len(cdn.purged) == (300 if when == "before" else 150)
+    assert sorted(cdn.purged) == sorted(2 * [url_of(AT, key) for key in keys])
     assert (await _uncached(site), await _waiting(site)) == (keys, 0)
 
 
@@ -118,12 +117,11 @@ async def test_a_daemon_tells_a_cdn_that_throttles_refuses_and_is_away(
     keys = {f"image/{number:03}" for number in range(300)}
     refused = url_of(AT, "image/207")
     cdn.bad = {refused}
-    cdn.next = [Reply(429, None, {"Retry-After": "0"}), Reply(500), Reply(200, b"{}"), Reply(503)]
+    cdn.next = [Reply(429, None, {"Retry-After": "0"}), Reply(503)]
     told = _told(cdn, tmp_path)
     async with daemon(site, None, **told) as first:
         await site.put(*keys)
         await until(lambda: _sent(cdn, 50))
-        # The third answer took 100 URLs for purged, which this list does not show.
         assert await first.stop(signal.SIGTERM) == 0
     cdn.next = []
     await site.put("image/late")
@@ -154,3 +152,17 @@ async def _uncached_is(site: Site, keys: set[str]) -> bool:
 
 async def _metric_is(running: Daemon, name: str, wanted: float) -> bool:
     return await running.metric(name, channel="cdn") == wanted
+
+
+async def test_doctor_tries_the_token_and_purges_nothing(site: Site, cdn: Cdn, tmp_path: Path) -> None:
+    environment = site.settings(**_told(cdn, tmp_path))
+
+    async def look() -> dict[str, object]:
+        ran = await anyio.to_thread.run_sync(lambda: reconciler("doctor", "--json", env=environment))
+        (told,) = [each for each in json.loads(ran.out)["checks"] if each["name"] == "cdn"]
+        return {name: told[name] for name in ("status", "detail")}
+
+    assert await look() == {"status": "ok", "detail": "webhook: the webhook answers"}
+    cdn.token = "another"
+    assert await look() == {"status": "fail", "detail": "webhook: 401"}
+    assert cdn.purged == []
