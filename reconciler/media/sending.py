@@ -116,7 +116,10 @@ class Sent(Response):
         async for chunk in self._opened.chunks():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             self._sent += len(chunk)
+            del chunk  # not to be held while the client takes its time
             # A store that is faster than the client would never let a cancellation in: once nobody listens,
             # `send` no longer waits, and the whole object would be read for nobody.
             await checkpoint()
+            # Waits until the client has taken it: only then is more read.
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -11,8 +11,8 @@ LONGEST_HEAD: Final = 1 << 16
 """Bytes of a head. httptools knows no limit, and keeps all of it."""
 
 
-UNSENT: Final = 16 << 10
-"""Bytes that may wait in our memory for a client before more is written; the kernel has its own."""
+UNSENT: Final = 0
+"""Bytes that may wait in our memory for a client when more is written. The kernel has its own."""
 
 
 class _Joining:
@@ -29,6 +29,8 @@ class _Joining:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
+        if not data:
+            return
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -225,6 +226,22 @@ async def test_a_client_that_leaves_is_not_read_for_and_gives_its_connection_bac
         assert sent(serving_) < CLIENTS * SIZE / 3
         answer = await serving_.ask(path(ADAS), scene.people["ada"].headers)
         assert (answer.status_code, answer.content) == (200, BODY)
+
+
+async def test_a_long_body_arrives_whole_and_leaves_its_connection_fit_for_the_next(
+    scene: Scene, large: None
+) -> None:
+    """It is read piece by piece, and its connection paused meanwhile."""
+    ada = scene.people["ada"].headers
+    async with service(scene) as serving_:
+        for _ in range(2):
+            whole = await serving_.ask(path(LARGE), ada)
+            assert (whole.status_code, len(whole.content)) == (200, SIZE)
+            tag = whole.headers["etag"].strip('"')
+            assert hashlib.md5(whole.content, usedforsecurity=False).hexdigest() == tag
+            part = await serving_.ask(path(LARGE), {**ada, "Range": "bytes=-1000000"})
+            assert part.content == whole.content[-1_000_000:]
+            assert (await serving_.ask(path(ADAS), ada)).content == BODY
 
 
 async def test_who_asks_for_too_much_at_once_is_told_to_wait(scene: Scene, large: None) -> None:

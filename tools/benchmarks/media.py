@@ -18,6 +18,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,6 +45,8 @@ SECONDS = 4
 """Of each program in each round."""
 SLOW, SLOW_SIZE = 1_000, 16 << 20
 SLOW_SECONDS = 10.0
+UPLOADED = 1 << 30
+MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
 READY_SECONDS = 60.0
 END_SECONDS = 1.0
 SAMPLE_SECONDS = 0.02
@@ -199,6 +203,43 @@ def slow_clients(site: Site, clients: int) -> list[Figure]:
     ]
 
 
+def upload(site: Site, size: int) -> list[Figure]:
+    """The memory of a process that takes an upload of that size."""
+    settings = {
+        "MEDIA__UPLOADS": "true",
+        "MEDIA__UPLOAD_LIMITS": json.dumps({"video/": f"{size}B"}),
+        "MEDIA__UPLOAD_KEY": f"{PREFIX}{{date}}/{{id}}{{extension}}",
+        "MEDIA__UPLOAD_COLUMNS": json.dumps({"ContentType": "{content_type}"}),
+    }
+    with filled(site) as site_, _service(site_, [f"/v1/media/{quote(site_.keys[0])}"], **settings) as served:
+        replica, peaks = Replica(pid=served.pid, port=served.port), [0.0]
+        idle, began = replica.resident(), time.perf_counter()
+        with _sampled(replica, peaks):
+            _upload(served.port, site_.token, size)
+        seconds = time.perf_counter() - began
+    title = f"media service, upload of {size >> 20:,} MiB"
+    return [
+        at_most(title, "memory beyond an idle process's", max(peaks) - idle, 80, " MiB"),
+        for_comparison(title, "MiB a second", (size >> 20) / seconds),
+    ]
+
+
+def _upload(port: int, token: str, size: int) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=300)
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "video/mp4",
+        "Content-Length": str(size),
+    }
+    part = os.urandom(1 << 20)
+    parts = (MP4.ljust(1 << 20, b"\0") if number == 0 else part for number in range(size >> 20))
+    connection.request("POST", "/v1/media", body=parts, headers=headers)
+    answer = connection.getresponse()
+    told = answer.read()
+    if answer.status != HTTPStatus.CREATED:
+        raise ProgramFailed(f"the upload was answered with {answer.status}: {told[:500].decode()}")
+
+
 @contextmanager
 def filled(site: Site) -> Iterator[Filled]:
     """A store and a database with as many media as are asked for in turn."""
@@ -295,7 +336,7 @@ def _await(url: str, token: str) -> None:
             opener.open(asked, timeout=5).read()
             return
         except urllib.error.HTTPError as error:
-            if error.code == 302:
+            if error.code == HTTPStatus.FOUND:
                 return
             answer = f"{error.code} {error.read(500).decode()}"
         except OSError as error:

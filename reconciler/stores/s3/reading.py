@@ -1,5 +1,6 @@
 """Objects to be served: described, opened, or handed out by a URL of the store's own."""
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -14,12 +15,19 @@ from reconciler.stores.s3.direct import Opened
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.retries import Calls
 
-PIECE: Final = 32 << 10
-"""Bytes of a long body that are read at a time. The event loop reads eight times as much, and aiohttp keeps
-half of that again: with a thousand clients that hardly read, a gigabyte."""
-
 LONG: Final = 128 << 10
-"""Bytes from which on a body is read in such pieces."""
+"""Bytes from which on a body is read piece by piece, each once the client has the one before it. What is read
+at once otherwise, and kept by aiohttp, is a gigabyte with a thousand clients that hardly read."""
+
+LITTLE: Final = 8 << 10
+MUCH: Final = 64 << 10
+"""Bytes of a piece: for a client that may be slow, and for one that has shown that it is not."""
+
+SLOW_SECONDS: Final = 0.01
+"""Who takes longer for a piece is slow."""
+
+UNPROVEN: Final = 8 << 20
+"""Bytes that the kernel takes in a client's stead: up to there each is quick."""
 
 CUT: Final = "the store's answer was cut off"
 
@@ -38,25 +46,46 @@ class Body:
     def __init__(self, opened: Opened) -> None:
         self.medium = _described(opened.headers)
         self._raw = opened.raw
-        self._transport: Any = None
-        if self.medium.size > LONG and self._raw.connection is not None:
-            self._transport = self._raw.connection.transport
-            self._transport.max_size = PIECE
-            self._raw.content._low_water = self._raw.content._high_water = PIECE  # noqa: SLF001 - of one answer
+        self._connection = opened.raw.connection
+        self._long = self.medium.size > LONG
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """What has come, as it comes: up to 128 KiB each. Raises StoreUnavailable where it ends early."""
+        """What has come, as it comes: of a long body up to `MUCH` each. Raises StoreUnavailable where it ends
+        early.
+        """
+        quick = 0
+        self._take(LITTLE if self._long else LONG)
         try:
             while chunk := await self._raw.content.readany():
-                yield chunk
+                if not self._long:
+                    yield chunk
+                    continue
+                self._wait(paused=True)
+                size, began, handed = len(chunk), time.monotonic(), [chunk]
+                del chunk  # whoever takes it lets it go while its client takes its time
+                yield handed.pop()
+                quick = 0 if time.monotonic() - began > SLOW_SECONDS else quick + size
+                self._take(MUCH if quick > UNPROVEN else LITTLE)
+                self._wait(paused=False)
         except (HTTPError, TimeoutError, OSError) as error:
             raise StoreUnavailable(f"{CUT}: {error}") from None
 
+    def _take(self, size: int) -> None:
+        """Read so much at a time. It is the event loop's own field, and TLS has another."""
+        if self._connection is not None and (transport := self._connection.transport) is not None:
+            transport.max_size = size
+
+    def _wait(self, *, paused: bool) -> None:
+        """Read no further, or go on. A connection that has given all is not ours any more."""
+        if self._connection is None or (protocol := self._connection.protocol) is None:
+            return
+        if paused:
+            protocol.pause_reading()
+        else:
+            protocol.resume_reading()
+
     def close(self) -> None:
         """Give the connection back, or close it where bytes are left. Does not wait."""
-        if self._transport is not None:
-            del self._transport.max_size
-            self._transport = None
         self._raw.close()
 
 
