@@ -18,7 +18,7 @@ from reconciler.cli.errors import DONE
 from reconciler.cli.passes import choice, ending, looked_at, some
 from reconciler.cli.running import looking
 from reconciler.cli.types import Catalog, Output, Status
-from reconciler.model import Pass, PassKind
+from reconciler.model import InventoryUsed, Pass, PassKind
 from reconciler.model.moments import moment
 from reconciler.planning import formatting
 from reconciler.planning.formatting import counted
@@ -60,10 +60,16 @@ def print_status(status: Status, out: Output) -> None:
         *_labelled("due next", _due_next(status)),
         *((f"next {kind}", line) for kind, line in _next(status)),
         *((f"last {each.kind}", _described(each)) for each in status.passes),
+        *(("inventory", _taken(each.inventory, status.now)) for each in status.passes if each.inventory),
         ("marks", ", ".join(marks) or "none"),
         ("holds", ", ".join(holds) or "none"),
     ]
     out.table(("", ""), rows, header=False)
+
+
+def _taken(used: InventoryUsed, now: datetime) -> str:
+    """Which inventory the last sweep took instead of listing."""
+    return f"{used.name}, which began {formatting.age(now - used.began_at)} ago"
 
 
 def _labelled(label: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:

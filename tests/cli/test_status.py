@@ -35,6 +35,13 @@ UPDATE reconciler.marks SET pass_id = 6 WHERE storage_key = 'image/1'
 """
 
 
+BY_INVENTORY = """
+UPDATE reconciler.passes SET inventory = '{"name": "reports/media/daily/2026-11-05T01-00Z/manifest.json",
+    "digest": "0", "began_at": "2026-01-05T01:00:00+00:00", "delivered_at": "2026-11-05T23:00:00+00:00"}'
+WHERE id = 6
+"""
+
+
 def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> None:
     execute(database, SITE)
     env = {"RECONCILER_DATABASE_URL": database}
@@ -83,6 +90,12 @@ def test_a_site_that_runs_is_told_in_a_few_lines_and_as_json(database: str) -> N
     later = reconciler("status", env=env).out
     assert "sweep passes 3 and 6 tripped, first" in later, "and not 5, of another kind"
     assert "to look at it: reconciler passes show 6" in later
+    assert "inventory" not in later
+    execute(database, BY_INVENTORY)
+    (line,) = [each for each in reconciler("status", env=env).out.splitlines() if "inventory " in each]
+    assert re.search(
+        r"reports/media/daily/2026-11-05T01-00Z/manifest\.json, which began \d+ days ago\s*$", line
+    )
 
 
 def test_a_site_before_its_first_pass_has_nothing_to_tell(database: str) -> None:
