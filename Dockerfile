@@ -23,7 +23,7 @@ COPY media_reconciler ./media_reconciler
 # is not compared with the times of the sources, so that the same sources give the same files.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=certificates \
     python -m venv --without-pip /opt/reconciler \
-    && python -m pip --python /opt/reconciler/bin/python install --no-cache-dir --no-compile '.[otel]' \
+    && python -m pip --python /opt/reconciler/bin/python install --no-cache-dir --no-compile '.[events,otel]' \
     && /opt/reconciler/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/reconciler/lib
 
 FROM base

@@ -165,6 +165,12 @@ key: database-url
   mountPath: /etc/reconciler/erasure-hash
   readOnly: true
 {{- end }}
+{{- if .Values.events.webhook.existingSecret }}
+{{- /* The directory, so that a replaced secret counts without a restart. */}}
+- name: event-secrets
+  mountPath: /etc/reconciler/events
+  readOnly: true
+{{- end }}
 - name: tmp
   mountPath: /tmp
 {{- with .Values.extraVolumeMounts }}
@@ -220,6 +226,17 @@ key: database-url
     items:
       - key: {{ $key.existingSecretKey }}
         path: key
+{{- end }}
+{{- end }}
+{{- with .Values.events.webhook }}
+{{- if .existingSecret }}
+- name: event-secrets
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .existingSecretKey }}
+        path: secrets
 {{- end }}
 {{- end }}
 - name: tmp

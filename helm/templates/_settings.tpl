@@ -66,10 +66,17 @@ adoption:
   max_heads_per_second: {{ toJson $v.adoption.maxHeadsPerSecond }}
 retention:
   source: {{ toJson $v.retention.source }}
-{{- with $v.events.queueUrl }}
 events:
+  {{- with $v.events.queueUrl }}
   queue_url: {{ toJson . }}
-{{- end }}
+  {{- end }}
+  {{- with $v.events.webhook.url }}
+  webhook_url: {{ toJson . }}
+  webhook_secret_file: /etc/reconciler/events/secrets
+  {{- end }}
+  {{- with $v.events.notify }}
+  notify: {{ toJson . }}
+  {{- end }}
 lease:
   ttl: {{ toJson $v.lease.ttl }}
 web:

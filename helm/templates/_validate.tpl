@@ -8,7 +8,7 @@ each value, then what several values together tell. What a template below has to
 {{- include "reconciler.refuse" $faults -}}
 {{- end -}}
 {{- $parts := list -}}
-{{- range list "Site" "Credentials" "Deletion" "Pods" "Admin" "Media" "Cdn" "Nothing" -}}
+{{- range list "Site" "Credentials" "Deletion" "Pods" "Admin" "Media" "Cdn" "Events" "Nothing" -}}
 {{- $parts = append $parts (include (printf "reconciler.validate%s" .) $) -}}
 {{- end -}}
 {{- with join "" $parts | trim -}}
@@ -125,6 +125,15 @@ run in the same file included.
 {{- end -}}
 {{- if and $admin.ingress.enabled (not $admin.ingress.host) -}}
 {{- println "admin.ingress.host is not set: name the host by which the admin API is reached" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Events, which receivers have to know for ours. */}}
+{{- define "reconciler.validateEvents" -}}
+{{- with .Values.events.webhook -}}
+{{- if and .url (not .existingSecret) -}}
+{{- println "events.webhook.url needs events.webhook.existingSecret: a Secret with what events are signed with" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

@@ -70,6 +70,8 @@ class _Doctor:
             await self._attempt("queue", lambda: self._look_at_queue(url))
         if settings.cdn.on:
             await self._attempt("cdn", self._look_at_cdn)
+        if settings.events.webhook_url is not None:
+            await self._attempt("webhook", self._look_at_webhook)
         return self._made
 
     def _say(self, made: Sequence[Check]) -> None:
@@ -172,6 +174,15 @@ class _Doctor:
             return [checks.fail("quarantine", managed(there.bucket, own))]
         versions = None if there.versioning is Versioning.OFF else bucket.versions
         return await checks.scratch(bucket.store(found), versions, there.bucket)
+
+    async def _look_at_webhook(self) -> Sequence[Check]:
+        from reconciler.app.listeners import verify  # noqa: PLC0415 - an extra that few need
+
+        off = None
+        if self._at_head:
+            async with open_catalog(self._config) as catalog:
+                off = next(iter(await catalog.receivers.switched_off()), None)
+        return await checks.webhook(lambda: verify(self._settings), off)
 
     async def _look_at_queue(self, url: str) -> Sequence[Check]:
         async with open_queue(url, self._settings.bucket.region) as queue:

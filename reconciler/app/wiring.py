@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields, replace
 from typing import TypeVar
 
@@ -107,11 +107,16 @@ async def open_both(
 @asynccontextmanager
 async def open_channels(settings: Settings, catalog: Catalog) -> AsyncIterator[Sequence[Channel]]:
     """Whoever is told of what happens, by the settings."""
-    if not settings.cdn.on:
-        yield ()
-        return
-    async with open_cdn(cdn_config(settings), catalog.outbox, SystemClock()) as cdn:
-        yield (cdn,)
+    async with AsyncExitStack() as stack:
+        channels: list[Channel] = []
+        if settings.cdn.on:
+            opened = open_cdn(cdn_config(settings), catalog.outbox, SystemClock())
+            channels.append(await stack.enter_async_context(opened))
+        if settings.events.told:
+            from reconciler.app.listeners import open_listeners  # noqa: PLC0415 - an extra that few need
+
+            channels += await stack.enter_async_context(open_listeners(settings, catalog))
+        yield channels
 
 
 def cdn_config(settings: Settings) -> CdnConfig:

@@ -39,6 +39,7 @@ from reconciler.catalog.passes.hints import PostgresHints
 from reconciler.catalog.passes.nominations import PostgresNominationArea
 from reconciler.catalog.passes.passes import PostgresPasses
 from reconciler.catalog.passes.staging import PostgresStagingArea
+from reconciler.catalog.receivers import Receivers
 from reconciler.catalog.recovery.adoption import PostgresAdoptions
 from reconciler.catalog.recovery.cases import PostgresErasures
 from reconciler.catalog.recovery.erasure import Erasure
@@ -82,6 +83,7 @@ class Catalog:
     recovery: PostgresRecovery
     purges: PostgresPurges
     outbox: PostgresOutbox
+    receivers: Receivers
     erasure: Erasure
     adoptions: PostgresAdoptions
     erasures: PostgresErasures
@@ -147,6 +149,7 @@ async def open_catalog(config: CatalogConfig) -> AsyncIterator[Catalog]:
                 recovery=PostgresRecovery(database, media),
                 purges=PostgresPurges(database, media),
                 outbox=PostgresOutbox(database, media),
+                receivers=Receivers(database),
                 erasure=Erasure(database, media),
                 adoptions=PostgresAdoptions(database, media, config.tables),
                 erasures=PostgresErasures(database, media),

@@ -20,8 +20,12 @@ FIRST_REST, LONGEST_REST = timedelta(seconds=1), timedelta(minutes=5)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)
 """Of a message that its receiver refused; it doubles."""
 
+# Another address is another receiver.
+FORGIVE = f"DELETE FROM {SCHEMA}.switched_off WHERE channel = $1 AND address <> $2"
+
 OPEN = f"""
-INSERT INTO {SCHEMA}.channels (name, kinds, url_column) VALUES ($1, $2::text[], $3)
+INSERT INTO {SCHEMA}.channels (name, kinds, url_column)
+SELECT $1, $2::text[], $3 WHERE NOT EXISTS (SELECT FROM {SCHEMA}.switched_off WHERE channel = $1)
 ON CONFLICT (name) DO UPDATE
 SET kinds = excluded.kinds, url_column = excluded.url_column, due_at = clock_timestamp()
 """
@@ -92,14 +96,16 @@ WHERE name = $1
 WELL = f"UPDATE {SCHEMA}.channels SET failures = 0, last_error = NULL WHERE name = $1 AND failures > 0"
 
 BACKLOG = f"""
-SELECT coalesce(c.name, o.channel) AS name, coalesce(o.pending, 0) AS pending, o.oldest,
-       coalesce(c.failures, 0) AS failures, c.last_error
+SELECT coalesce(c.name, o.channel, s.channel) AS name, coalesce(o.pending, 0) AS pending, o.oldest,
+       coalesce(c.failures, 0) AS failures, coalesce(c.last_error, s.reason) AS last_error,
+       s.channel IS NOT NULL AS switched_off
 FROM {SCHEMA}.channels c
 FULL JOIN (SELECT channel, count(*) AS pending, min(created_at) AS oldest FROM {SCHEMA}.outbox GROUP BY 1) o
     ON o.channel = c.name
+FULL JOIN {SCHEMA}.switched_off s ON s.channel = coalesce(c.name, o.channel)
 """
 
-UNSENT = ("pending", "oldest", "failures", "last_error")
+UNSENT = ("pending", "oldest", "failures", "last_error", "switched_off")
 
 
 SPREADING = f"""
@@ -140,6 +146,7 @@ class PostgresOutbox:
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
             for each in subscriptions:
+                await connection.execute(FORGIVE, each.channel, each.address)
                 await connection.execute(OPEN, each.channel, list(each.kinds), each.url_column)
             await connection.execute(CLOSE, [each.channel for each in subscriptions])
             await connection.execute(FORGET, keep)

@@ -24,6 +24,7 @@ HINTS: Mapping[str, str] = {
     "end_is_past": "--until: {message}",
     "reason_missing": "--reason: {message}",
     "key_refused": "{message}; `reconciler history {key}` says what was done",
+    "no_receiver": "{message}; `reconciler doctor` looks at RECONCILER_EVENTS__WEBHOOK_URL",
     "deleted_recoverably": "{message}; `reconciler undo --key {key}` brings it back",
 }
 """What can be done on the command line about a request that was not done, by the error's code."""

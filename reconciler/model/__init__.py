@@ -19,6 +19,7 @@ from reconciler.model.outbox import *
 from reconciler.model.passes import *
 from reconciler.model.quarantine import *
 from reconciler.model.quotas import *
+from reconciler.model.receivers import *
 from reconciler.model.records import *
 from reconciler.model.recovery import *
 from reconciler.model.replicas import *

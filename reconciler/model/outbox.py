@@ -19,12 +19,14 @@ class Subscription:
 
     The words are the ledger's `what` and result, or its event where that is neither `result` nor `restored`.
 
-    `url_column`: the column of a removed row whose text is told as `url`.
+    `url_column`: the column of a removed row whose text is told as `url`. `address` tells one receiver from
+    another: one that was switched off stays so.
     """
 
     channel: str
     kinds: Sequence[str]
     url_column: str | None = None
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +75,13 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
-    """What a channel has still to send, since `oldest`, and its failures in a row, with the last error."""
+    """What a channel has still to send, since `oldest`, and its failures in a row, with the last error.
+
+    `switched_off`: its receiver wants no more.
+    """
 
     pending: int
     oldest: datetime | None
     failures: int = 0
     last_error: str | None = None
+    switched_off: bool = False

@@ -419,6 +419,26 @@ class EventsSettings(Section):
     """The URL of a queue (SQS) in which the bucket's event notifications arrive: what it names is looked at
     within a minute, instead of at the next sweep. Messages are deleted from it, so it must be this program's
     alone. Default: none."""
+    webhook_url: Annotated[str | None, written(values.webhook)] = None
+    """Where events are sent: CloudEvents in JSON, each signed as Standard Webhooks say. https, or http on
+    this machine. Default: none."""
+    webhook_secret_file: Annotated[str | None, written(values.file_path)] = None
+    """A file of the secrets that sign them, `whsec_…`, one a line. It is read for each batch, and with
+    several lines each signs: so a secret is replaced without a gap. Required with `webhook_url`."""
+    notify: Annotated[str | None, written(values.channel)] = None
+    """A channel of Postgres on which the same events are notified, such as `media_events`. Who does not
+    listen just then misses them. Default: none."""
+
+    @property
+    def told(self) -> bool:
+        """Whether anybody is told."""
+        return self.webhook_url is not None or self.notify is not None
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if (self.webhook_url is None) != (self.webhook_secret_file is None):
+            raise ValueError("WEBHOOK_URL and WEBHOOK_SECRET_FILE go together: set both, or neither")
+        return self
 
 
 class CdnSettings(Section):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from reconciler.model import REPLACEMENT_CHARACTER, RESERVED_PREFIX, KeyShape
+from reconciler.settings import identifiers
 
 LONGEST = timedelta(days=36_500)
 """A hundred years: beyond it `now - duration` would leave the calendar of Postgres and Python."""
@@ -402,6 +403,21 @@ def zone(raw: object) -> str:
     if isinstance(raw, str) and IDENTIFIER.fullmatch(raw):
         return raw
     raise ValueError("must be up to 100 letters, digits, - and _")
+
+
+def webhook(raw: object) -> str:
+    """`https://host/path`; plain http only on this machine, since what is told is nobody else's."""
+    found = issuer(raw)
+    if found is None:
+        raise ValueError("must be a URL such as https://hooks.example/media")
+    return found
+
+
+def channel(raw: object) -> str:
+    """A channel of Postgres (NOTIFY), which may be any text of a name's length."""
+    if isinstance(raw, str) and raw.isprintable() and 0 < len(raw.encode()) <= identifiers.IDENTIFIER_BYTES:
+        return raw
+    raise ValueError("must be a name of up to 63 bytes, such as media_events")
 
 
 def prefixes(raw: object) -> tuple[str, ...]:

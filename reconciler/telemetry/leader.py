@@ -157,6 +157,9 @@ class LeaderGauges(Collector):
         ages = {channel: self._age(each.oldest) for channel, each in unsent.items()}
         text = "How long the first of these has waited; 0 without any."
         yield _by("channel", "outbox_oldest_age_seconds", text, ages)
+        off = {channel: each.switched_off for channel, each in unsent.items()}
+        text = "1 while a channel is switched off, since its receiver wants no more."
+        yield _by("channel", "channel_switched_off", text, off)
 
     def _recalled(self) -> Iterable[Metric]:
         """Metrics of the last released passes, run by any replica."""

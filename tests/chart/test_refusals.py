@@ -35,6 +35,10 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
         {"retention__rules": [{"name": "a", "match": {}, "keyGrace": "1h"}]},
         "the match of a is empty",
     ),
+    "events that nobody signs": (
+        {"events__webhook__url": "https://hooks.example/media"},
+        "events.webhook.url needs events.webhook.existingSecret",
+    ),
     "no bucket": ({"bucket__name": ""}, "bucket.name is not set"),
     "no prefixes": ({"bucket__prefixes": []}, "bucket.prefixes is not set"),
     "the whole bucket, by a list that was left empty": (

@@ -32,6 +32,7 @@ THERE: kubelet.Sources = {
     ("ConfigMap", "internal-authority"): {"ca.crt": "a certificate"},
     ("ConfigMap", "store-authority"): {"ca.crt": "a certificate"},
     ("Secret", "bunny"): {"api-key": "secret"},
+    ("Secret", "event-secrets"): {"secrets": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
     ("Secret", "admin-tokens"): {"file": "ada@ops approver sha256:" + "0" * 64},
     ("Secret", "media-links"): {"file": "2026-11 " + "0" * 64},
     ("Secret", "erasures"): {"signing.pem": "a key", "hash": "0" * 64},
@@ -187,6 +188,8 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "listing_concurrency": ("listingConcurrency", 8, 8),
     "delete_concurrency": ("deleteConcurrency", 4, 4),
     "copy_concurrency": ("copyConcurrency", 16, 16),
+    "events.webhook_url": ("events.webhook.url", "https://hooks.example/x", "https://hooks.example/x"),
+    "events.notify": ("events.notify", "media: events", "media: events"),
     "events.queue_url": ("events.queueUrl", "https://sqs.internal/1/media", "https://sqs.internal/1/media"),
     "lease.ttl": ("lease.ttl", "15s", 15 * SECONDS),
     "web.host": ("web.host", "::", "::"),
@@ -232,6 +235,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
 ELSEWHERE: Mapping[str, str] = {
     "database_url": "comes from a Secret: database.existingSecret or database.url",
     "media.link_keys_file": "media.links mounts that Secret, and the chart knows where",
+    "events.webhook_secret_file": "events.webhook mounts that Secret, and the chart knows where",
     "admin.tokens_file": "admin.tokens mounts that Secret, and the chart knows where",
     "cdn.token_file": "cdn.token mounts that Secret, and the chart knows where",
     "erasure.signing_key_file": "erasure.signingKey mounts that Secret, and the chart knows where",
@@ -246,8 +250,11 @@ ALONE = "retention.source"
 OWN_DEFAULTS: Mapping[str, object] = {"log_format": "json"}
 """Settings whose default in the chart is its own: a pod's log is read by programs."""
 
-NEEDED_TOO: Mapping[str, object] = {"mediaManagement__accessControlEnabled": True}
-"""What `revokedKeyPolicy: delete` needs beside it."""
+NEEDED_TOO: Mapping[str, object] = {
+    "mediaManagement__accessControlEnabled": True,
+    "events__webhook__existingSecret": "event-secrets",
+}
+"""What `revokedKeyPolicy: delete` and `events.webhook.url` need beside them."""
 
 
 def asked_for() -> Mapping[str, Any]:
@@ -380,6 +387,8 @@ def _understood(name: str, value: object) -> object:
         tree["cdn"] = {"zone": "z", "token_file": "f", "api_url": "http://there"}
     if name == "adoption.enabled":
         tree["adoption"] = {"owner_from": "tag:owner"}
+    if name == "events.webhook_url":
+        tree["events"] = {"webhook_secret_file": "f"}
     put(tree, name.split("."), _snaked(value))
     return _at(Settings(**tree), name)
 
@@ -421,7 +430,7 @@ def test_runtime_settings_are_in_the_runtime_file_and_nowhere_else() -> None:
     static = _names(yaml.safe_load(named(manifests, "ConfigMap")["data"]["config.yaml"]))
     live = _names(yaml.safe_load(named(manifests, "ConfigMap", "-runtime")["data"]["runtime.yaml"]))
     assert live == runtime
-    assert static == {*TABLE, ALONE} - runtime
+    assert static == {*TABLE, ALONE, "events.webhook_secret_file"} - runtime
 
 
 def _names(tree: Mapping[str, Any], at: str = "") -> set[str]:

@@ -33,6 +33,7 @@ NOTHING_TO_SHOW = {
     "Messages that wait": "nobody is told",
     "How long the first of them has waited": "nobody is told",
     "Messages sent, and failures": "nobody is told",
+    "Channels that are switched off": "nobody is told of events",
     "In dry run for": "the daemon has gone live",
     "Paused for": "nobody has paused it",
     "Decision waits for": "no pass has tripped",
@@ -44,6 +45,7 @@ NO_SERIES = {
     "MediaReconcilerMessagesWaiting": "nobody is told",
     "MediaReconcilerStorageGrowth": "there is no yesterday",
     "MediaReconcilerEventQueueUnreadable": "no queue tells of the bucket",
+    "MediaReconcilerReceiverSwitchedOff": "nobody is told of events",
 }
 """Rules without anything to compare here."""
 

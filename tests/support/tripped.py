@@ -40,6 +40,10 @@ async def _trip(site: Site) -> None:
         'UPDATE "MediaRecords" SET "ExpiresAt" = now() - interval \'1 day\' WHERE "VirtualKeyId" = $1', owner
     )
     await site.once()
+    await site.sql(
+        "INSERT INTO reconciler.switched_off (channel, address, kinds, reason)"
+        " VALUES ('webhook', '', '{object deleted}', 'it answered 410')"
+    )
     assert [state for _, _, state in await site.passes()][-2:] == ["tripped", "tripped"]
 
 

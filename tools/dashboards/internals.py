@@ -142,6 +142,16 @@ STORE = Row(
             height=5,
             alerts=("MediaReconcilerEventQueueUnreadable",),
         ),
+        Panel(
+            title="Channels that are switched off",
+            says="Their receivers answered that they want no more events.",
+            kind="table",
+            width=8,
+            height=5,
+            queries=(Query(expr=of("channel_switched_off") + " == 1"),),
+            columns=("channel",),
+            alerts=("MediaReconcilerReceiverSwitchedOff",),
+        ),
         graph(
             "What events led to",
             "Keys that wait for a look, and those that the next sweep would find.",

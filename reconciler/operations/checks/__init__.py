@@ -12,6 +12,7 @@ from reconciler.operations.checks.site import (
     pause,
     queue,
     settings,
+    webhook,
 )
 from reconciler.operations.checks.store import abilities, lifecycle, listed, quarantine, scratch
 from reconciler.operations.checks.tables import database, rights, rules, sides, tried
@@ -43,4 +44,5 @@ __all__ = [
     "sides",
     "skip",
     "tried",
+    "webhook",
 ]

@@ -11,7 +11,9 @@ from reconciler.model import (
     Lineage,
     Mode,
     Pause,
+    SwitchedOff,
 )
+from reconciler.model.moments import moment
 from reconciler.operations.checks.results import fail, ok, warn
 from reconciler.planning import formatting, inventories
 from reconciler.planning.clocks import STORE, WARN_APART, Compared
@@ -57,6 +59,17 @@ def pause(standing: Pause) -> Sequence[Check]:
         resume = "run `reconciler resume` when they may go on"
         return [warn("pause", f"{formatting.pause(standing)}: nothing is deleted", resume)]
     return [ok("pause", "deletions are not paused")]
+
+
+async def webhook(ask: Callable[[], Awaitable[str]], off: SwitchedOff | None) -> Sequence[Check]:
+    """Whether the receiver of events answers, asked for its options; and whether it wants events at all."""
+    if off is not None:
+        advice = "mend the receiver, then `reconciler events resume webhook`"
+        return [fail("webhook", f"switched off since {moment(off.at)}: {off.reason}", advice)]
+    try:
+        return [ok("webhook", await ask())]
+    except ValueError as error:
+        return [fail("webhook", str(error), "events wait in the database until they can be sent")]
 
 
 def queue(waiting: int, *, sets_aside: bool) -> Sequence[Check]:

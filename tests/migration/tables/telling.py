@@ -33,3 +33,14 @@ outbox = Table(
     Index("outbox_storage_key_idx", "channel", "storage_key", "id"),
     comment="What is still to be told; a row goes once it has arrived",
 )
+
+switched_off = Table(
+    "switched_off",
+    OWN,
+    Column("channel", Text, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("kinds", ARRAY(Text), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    comment="Channels whose receivers want no more",
+)
