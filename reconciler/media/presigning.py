@@ -26,6 +26,7 @@ from reconciler.media.problems import Problem
 from reconciler.media.receiving import too_large
 from reconciler.model import NewReservation, Reservation, ReservationState, SignedUpload, Stored, StoredMedium
 from reconciler.planning.formatting import counted
+from reconciler.stores.s3.reading import Changed
 
 if TYPE_CHECKING:
     from reconciler.media.site import Media
@@ -128,7 +129,10 @@ async def complete_upload(request: Request) -> Response:
     if reserved is None or reserved.owner.id != owner.id:
         raise Problem(404, "no_such_upload", "there is no such upload, it has ended, or it is not yours")
     if reserved.state is not ReservationState.RECORDED:
-        stored = await _checked(media, reserved, etag)
+        try:
+            stored = await _checked(media, reserved, etag)
+        except Changed:
+            raise _other("it was replaced meanwhile") from None
         try:
             reserved = await site.reservations.record(reserved, stored, policy=terms.policy())
         except NotDone as error:

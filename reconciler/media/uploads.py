@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 
 LONGEST_IDEMPOTENCY_KEY = 255
 
+LONGEST_TYPE = 255
+"""Characters of a content type with its parameters, which the store and the row are told as they are."""
+
 
 class Reserves(Protocol):
     """See `catalog.reservations`."""
@@ -79,7 +82,8 @@ class UploadTerms:
         """The most bytes of that type. Raises Problem for a type that is not taken."""
         usual = kinds.usual(content_type)
         fitting = [each for each in self.limits if usual.startswith(each)]
-        if "/" not in usual or not fitting:
+        plain = content_type.isascii() and content_type.isprintable() and len(content_type) <= LONGEST_TYPE
+        if "/" not in usual or not fitting or not plain:
             raise Problem(415, "type_not_taken", "media of this type are not taken", CLOSE)
         return self.limits[max(fitting, key=len)]
 
