@@ -25,7 +25,7 @@ SELECT bool_and(has_column_privilege($1::oid, name, 'UPDATE')) FROM unnest($2::t
 class ServedColumns:
     """`hashed` is the column of the virtual keys' hashes, "" where there is none; of `sampled` values `odd`
     are no SHA-256. `accesses` are the columns that accesses are written to, and `grant` is the statement that
-    this role lacks for it, "" where it lacks none. `slow` are columns of variants without an index.
+    this role lacks for it, "" where it lacks none.
     """
 
     hashed: str
@@ -33,7 +33,6 @@ class ServedColumns:
     odd: int
     accesses: tuple[str, ...]
     grant: str
-    slow: tuple[str, ...]
 
 
 async def look(config: CatalogConfig, report: SchemaReport) -> ServedColumns:
@@ -63,5 +62,4 @@ async def look(config: CatalogConfig, report: SchemaReport) -> ServedColumns:
         odd=row["odd"] if row else 0,
         accesses=written,
         grant="" if may_write else grant,
-        slow=tuple(each.name for each in types.references if each.variant and not each.indexed),
     )

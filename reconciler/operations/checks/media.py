@@ -12,7 +12,7 @@ NAME = "media service"
 
 def served(found: ServedColumns) -> Sequence[Check]:
     """Whether it knows who asks, and can write down what is looked at."""
-    return [_callers(found), _accesses(found), *_variants(found)]
+    return [_callers(found), _accesses(found)]
 
 
 def links(secrets: int, told: Sequence[str]) -> Sequence[Check]:
@@ -46,10 +46,3 @@ def _accesses(found: ServedColumns) -> Check:
     if found.grant:
         return warn(NAME, f"this role may not write accesses to {named}", found.grant)
     return ok(NAME, f"accesses are written to {named}")
-
-
-def _variants(found: ServedColumns) -> Sequence[Check]:
-    return [
-        warn(NAME, f"{name}: without an index, so the variants that it names are not served", "make one")
-        for name in found.slow
-    ]
