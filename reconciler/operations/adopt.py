@@ -82,9 +82,11 @@ async def adopt(
     """
     terms, by = asked.resolved, holder_name()
     within = managed(asked.prefix, settings.policy.prefixes)
-    if await ownership.verify(ports, bucket) is None and not asked.dry_run:
-        message = "bucket and database are not tied to each other yet: a pass ties them, in dry run too"
-        raise NotDone(ErrorKind.NOT_READY, "not_tied", message)
+    if asked.dry_run:
+        await ownership.verify(ports, bucket)
+    else:
+        # A pass would tie both as well, but it would mark what is to be adopted.
+        await ownership.first_contact(ports, bucket, settings.policy.prefixes)
     await _require_owner(catalog, terms)
     await catalog.adoptions.require(terms)
     adoption = await _begin(ports, catalog, asked, by)

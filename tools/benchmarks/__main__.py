@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tools.benchmarks import (
+    adoption,
     api,
     deletion,
     departures,
@@ -68,6 +69,7 @@ def _benchmarks(
         "media": lambda: media.serving(opened),
         "slow-clients": lambda: media.slow_clients(opened, max(100, media.SLOW // shrink)),
         "upload": lambda: media.upload(opened, max(64 << 20, media.UPLOADED // shrink)),
+        "adopt": lambda: adoption.adopt(opened, keys, cache),
         "undo": lambda: recovery.undo(opened, moved),
         "purge": lambda: recovery.purge(opened, moved),
         "rate": lambda: deletion.at_a_set_rate(opened, paced),
@@ -95,6 +97,7 @@ NAMES = (
     "media",
     "slow-clients",
     "upload",
+    "adopt",
     "undo",
     "purge",
     "rate",

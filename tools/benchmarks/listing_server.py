@@ -1,9 +1,9 @@
 """An S3 server that lists faster than its clients read: pages are slices of XML rendered beforehand.
 
-It answers ListObjectsV2 (prefix, start-after, continuation-token, max-keys) in byte order, HEAD and
-location of its bucket, small objects under `.reconciler/` (kept in memory), and DeleteObjects, which
-it reports as done whatever was there: what is rendered stays. Path style, any signature, one bucket,
-loopback only.
+It answers ListObjectsV2 (prefix, start-after, continuation-token, max-keys) in byte order, HEAD of its
+objects, HEAD and location of its bucket, small objects under `.reconciler/` (kept in memory), and
+DeleteObjects, which it reports as done whatever was there: what is rendered stays. Path style, any
+signature, one bucket, loopback only.
 
     python -m tools.benchmarks.listing_server --keys 1000000 --delay-ms 50
 
@@ -158,13 +158,18 @@ class Store:
             case "GET" | "HEAD" if small:
                 return Response(200, (small.body,), _object_headers(small))
             case "GET" | "HEAD":
-                return _error(404, "NoSuchKey", key)
+                there = request.method == "HEAD" and self._listed(key)
+                return Response(200, headers=_LISTED) if there else _error(404, "NoSuchKey", key)
             case "DELETE":
                 if small and request.headers.get("if-match", small.etag).strip('"') != small.etag:
                     return _error(412, "PreconditionFailed", key)
                 self._small.pop(key, None)
                 return Response(204)
         return _error(501, "NotImplemented", f"{request.method} {key}")
+
+    def _listed(self, key: str) -> bool:
+        first, end = self._listing.span(key.encode(), b"")
+        return first < end and self._listing[first] == key.encode()
 
 
 class Connection(asyncio.Protocol):
@@ -241,6 +246,14 @@ def _object_headers(small: _Small) -> dict[str, str]:
         "Last-Modified": format_datetime(small.modified, usegmt=True),
         "Content-Type": "application/octet-stream",
     }
+
+
+_LISTED = {
+    "ETag": '"900150983cd24fb0d6963f7d28e17f72"',
+    "Last-Modified": "Sun, 01 Feb 2026 12:00:00 GMT",
+    "Content-Type": "image/png",
+}
+"""Of every object of the listing: who asks for one wants to know how fast."""
 
 
 async def serve(store: Store, *, port: int, delay: float, end_with_stdin: bool) -> None:
