@@ -192,6 +192,18 @@ async def test_an_adoption_is_told(told: Site, receiver: Receiver) -> None:
     assert adopted["data"]["virtual_key_ids"] == [str(owner)]
 
 
+async def test_an_erasure_is_told_with_what_it_deleted(told: Site, receiver: Receiver) -> None:
+    owner = await told.virtual_key()
+    await told.tracked("image/a", owner=owner)
+    async with receiver.up():
+        await told.once()
+        await command(told, "erase", "--virtual-key", str(owner), "--yes", "--wait", "1s")
+        await told.once()
+    erased = [each for each in receiver.events if each["type"] == "virtual-key.erased.v1"]
+    assert [each["subject"] for each in erased] == [str(owner)]
+    assert DELETED in receiver.types("image/a")
+
+
 @pytest.mark.soak
 async def test_a_replay_says_the_very_same_and_not_what_waits(told: Site, receiver: Receiver) -> None:
     await told.put("image/a", "image/b")
