@@ -172,6 +172,31 @@ async def test_a_row_that_comes_last_goes_as_well(site: Site, monkeypatch: pytes
 
 
 @pytest.mark.soak
+async def test_a_cdn_is_asked_and_its_answer_is_kept(site: Site) -> None:
+    """The certificate waits for the answer."""
+    told = {"PROVIDER": "webhook", "API_URL": "http://127.0.0.1:1/purge", "URL": "https://cdn.example/{key}"}
+    site.environment.update({f"RECONCILER_CDN__{name}": value for name, value in told.items()})
+    owner = await site.virtual_key()
+    await site.tracked("image/1", owner=owner)
+    await site.once()
+    await order(site, owner)
+    await site.once()
+    async with site.catalog() as catalog:
+        (case,) = await catalog.erasures.page()
+    assert (case.said or "").startswith("the CDN has ")
+    assert await documents(site) == []
+    await site.sql(
+        "WITH sent AS (DELETE FROM reconciler.outbox RETURNING storage_key)"
+        " INSERT INTO reconciler.ledger (epoch, event, mode, what, storage_key, verdict, reason, detail)"
+        " SELECT DISTINCT 1, 'uncached', 'live', 'object', storage_key, '', '', 'purged' FROM sent"
+        " WHERE storage_key IS NOT NULL"
+    )
+    await site.once()
+    found = (await certificate(site))["evidence"]["cdn"]
+    assert (found["keys"], found["answer"]) == (1, "purged")
+
+
+@pytest.mark.soak
 async def test_copies_in_another_bucket_go_too(site: Site) -> None:
     with fresh_bucket(site.bucket.server) as other:
         site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
