@@ -18,7 +18,7 @@ from reconciler.asgi.problems import MEDIA_TYPE
 from reconciler.asgi.surroundings import Surroundings
 from reconciler.media import describing, problems
 from reconciler.media.making import make_link
-from reconciler.media.presigning import begin_upload, complete_upload
+from reconciler.media.presigning import begin_upload, take_completion
 from reconciler.media.serving import get_medium
 from reconciler.media.site import Media
 from reconciler.media.uploading import upload_medium
@@ -89,7 +89,7 @@ def application(media: Media) -> FastAPI:
         _add(app, "POST", MEDIA, upload_medium, UPLOAD_STATUSES, (*REPEATED, TYPE))
         _add(app, "POST", UPLOADS, begin_upload, UPLOAD_STATUSES, REPEATED)
         complete = f"{UPLOADS}/{{upload_id}}/complete"
-        _add(app, "POST", complete, complete_upload, (201, 401, 404, 408, 409, 413, 422, 503, 507), (ID,))
+        _add(app, "POST", complete, take_completion, (201, 401, 404, 408, 409, 413, 422, 503, 507), (ID,))
     # Before the media, whose path would match it too.
     _add(app, "POST", f"{MEDIUM}/links", make_link, (201, 404, 408, 409, 413, 422, 503), ())
     for method in ("GET", "HEAD"):

@@ -115,7 +115,7 @@ async def _url(media: Media, reserved: Reservation) -> dict[str, object]:
     }
 
 
-async def complete_upload(request: Request) -> Response:
+async def take_completion(request: Request) -> Response:
     """Complete an upload: its object is there, and gets its row.
 
     The body may say the `etag` that the store answered. Sent again it is done once.

@@ -214,6 +214,13 @@ async def test_one_owner_has_so_many_places_for_both_directions(scene: Scene) ->
         assert serving.media.places.taken == 0
 
 
+async def test_the_document_names_each_operation_once(scene: Scene) -> None:
+    async with service(scene, **ON) as serving:
+        paths = (await serving.ask("/v1/openapi.json")).json()["paths"]
+    names = [operation["operationId"] for each in paths.values() for operation in each.values()]
+    assert len(names) == len(set(names)) == 6
+
+
 async def test_nothing_is_taken_unless_it_is_set_to(scene: Scene) -> None:
     async with service(scene) as serving:
         assert (await send(serving, headers(scene))).status_code in {404, 405}
