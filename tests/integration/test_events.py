@@ -114,7 +114,8 @@ async def test_what_one_key_is_told_waits_for_what_was_refused_and_others_go_on(
     await told.put("image/a", "image/b")
     await told.once(events__webhook_url=f"http://127.0.0.1:{receiver.port}/away")
     await told.undo(keys=("image/a",))
-    receiver.answer = lambda event: (422 if event["subject"] == "image/a" else 204, {})
+    refused = ("image/a", DELETED)
+    receiver.answer = lambda event: (422 if (event["subject"], event["type"]) == refused else 204, {})
     async with receiver.up():
         await tries_again(told)
         await told.once(grace_period="48h")
