@@ -116,12 +116,14 @@ class InventorySource(Protocol):
         prefixes: Sequence[str],
         young: timedelta,
         ripe: timedelta,
+        alive: Callable[[], None],
     ) -> AbstractAsyncContextManager[Compared]:
         """Compare it with the rows of now. What is written to local disk goes with the context.
 
         `young`: objects younger than that at the rows' snapshot are not nominated. `ripe`: nor are rows that
-        were not that old when the inventory began. Raises InventoryRefused, StoreUnavailable,
-        CatalogUnavailable.
+        were not that old when the inventory began. `alive` is called while it goes on.
+
+        Raises InventoryRefused, StoreUnavailable, CatalogUnavailable.
         """
         ...
 

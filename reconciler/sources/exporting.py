@@ -1,7 +1,7 @@
 """The rows' snapshot as Parquet: COPY's CSV through a pipe, so that neither side holds more than a block."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -20,20 +20,28 @@ GROUP: Final = 250_000
 _BLOCK: Final = 1024 * 1024
 
 
-async def export(snapshot: RowSnapshot, ripe: datetime, into: Path) -> list[tuple[Path, int]]:
+async def export(
+    snapshot: RowSnapshot, ripe: datetime, into: Path, alive: Callable[[], None]
+) -> list[tuple[Path, int]]:
     """One file for each of the snapshot's ranges, with its number of rows; columns `key` and `ripe`."""
     done: dict[int, tuple[Path, int]] = {}
 
     async def export_one(each: tuple[int, tuple[str, str | None]]) -> None:
         number, span = each
         path = into / f"rows-{number:05}.parquet"
-        done[number] = path, await _export(snapshot, span, ripe, path)
+        done[number] = path, await _export(snapshot, span, ripe, path, alive)
 
     await tasks.each(enumerate(snapshot.bounds), export_one, at_once=AT_ONCE)
     return [done[number] for number in sorted(done)]
 
 
-async def _export(snapshot: RowSnapshot, span: tuple[str, str | None], ripe: datetime, path: Path) -> int:
+async def _export(
+    snapshot: RowSnapshot,
+    span: tuple[str, str | None],
+    ripe: datetime,
+    path: Path,
+    alive: Callable[[], None],
+) -> int:
     """Copy one range. The pipe holds COPY back where Parquet is not written as fast."""
     reading, writing = os.pipe()
     rows, block = 0, bytearray()
@@ -46,6 +54,7 @@ async def _export(snapshot: RowSnapshot, span: tuple[str, str | None], ripe: dat
     async def flush() -> None:
         await anyio.to_thread.run_sync(_write_all, writing, bytes(block))
         block.clear()
+        alive()
 
     async def copy() -> None:
         nonlocal rows

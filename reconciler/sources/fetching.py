@@ -1,7 +1,7 @@
 """Fetch an inventory's files to local disk, each compared with the size and MD5 of its manifest."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,18 +19,20 @@ _BLOCK: Final = 1024 * 1024
 """Bytes written to disk at once: what comes from the store comes in smaller pieces."""
 
 
-async def fetch(files: Files, wanted: Sequence[InventoryFile], into: Path) -> list[Path]:
+async def fetch(
+    files: Files, wanted: Sequence[InventoryFile], into: Path, alive: Callable[[], None]
+) -> list[Path]:
     """The files, in the same order, under names of our own. Raises InventoryRefused, StoreUnavailable."""
     paths = [into / f"listed-{number:05}" for number in range(len(wanted))]
 
     async def fetch_one(each: tuple[InventoryFile, Path]) -> None:
-        await _fetch(files, *each)
+        await _fetch(files, *each, alive)
 
     await tasks.each(zip(wanted, paths, strict=True), fetch_one, at_once=AT_ONCE)
     return paths
 
 
-async def _fetch(files: Files, file: InventoryFile, path: Path) -> None:
+async def _fetch(files: Files, file: InventoryFile, path: Path, alive: Callable[[], None]) -> None:
     opened = await files.open(file.key)
     if opened is None:
         raise InventoryRefused(f"inventory file {file.key} is gone: did a lifecycle rule take it?")
@@ -46,6 +48,7 @@ async def _fetch(files: Files, file: InventoryFile, path: Path) -> None:
                     digest.update(block)
                     await anyio.to_thread.run_sync(target.write, bytes(block))
                     block.clear()
+                    alive()
             digest.update(block)
             await anyio.to_thread.run_sync(target.write, bytes(block))
     finally:

@@ -13,7 +13,7 @@ Delete markers and versions that are not the latest are left out. A key that can
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,15 +29,21 @@ GROUP: Final = 100_000
 
 
 def readable(
-    connection: duckdb.DuckDBPyConnection, form: str, columns: Columns, listed: Sequence[Path]
+    connection: duckdb.DuckDBPyConnection,
+    form: str,
+    columns: Columns,
+    listed: Sequence[Path],
+    step: Callable[[], None],
 ) -> tuple[str, list[Path]]:
     """SQL that reads the four columns of `{source}`, and the Parquet files that are to stand there."""
     if form == "Parquet":
         return _projected(listed), list(listed)
     convert = _from_csv if form == "CSV" else _from_orc
-    return "SELECT key, size, modified, etag FROM {source}", [
-        convert(connection, columns, path) for path in listed
-    ]
+    converted = []
+    for path in listed:
+        step()
+        converted.append(convert(connection, columns, path))
+    return "SELECT key, size, modified, etag FROM {source}", converted
 
 
 def _projected(paths: Sequence[Path]) -> str:

@@ -10,8 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import anyio.to_thread
-
 from reconciler.errors import InventoryRefused
 from reconciler.model import (
     RESERVED_PREFIX,
@@ -22,7 +20,7 @@ from reconciler.model import (
     PrefixSeen,
 )
 from reconciler.ports import Files, RowExport
-from reconciler.sources import comparing, engine, exporting, fetching, formats, ranges
+from reconciler.sources import comparing, engine, exporting, fetching, formats, ranges, tasks
 from reconciler.sources.comparing import Comparison, Sides
 from reconciler.sources.s3_inventory import configuration
 from reconciler.sources.s3_inventory.newest import Found, newest
@@ -86,21 +84,22 @@ class S3Inventories:
         prefixes: Sequence[str],
         young: timedelta,
         ripe: timedelta,
+        alive: Callable[[], None],
     ) -> AsyncIterator[LocalDifference]:
         assert self._found is not None, "compared is what was found"
         found, files = self._found
         with workspace(self._config.directory) as folder:
-            listed = await fetching.fetch(files, found.manifest.files, folder)
+            listed = await fetching.fetch(files, found.manifest.files, folder, alive)
             async with export.open(prefixes) as snapshot:
                 read_at = snapshot.read_at
                 if read_at < used.delivered_at:
                     raise InventoryRefused(f"inventory {used.name} was delivered after the rows were read")
-                rows = await exporting.export(snapshot, used.began_at - ripe, folder)
+                rows = await exporting.export(snapshot, used.began_at - ripe, folder, alive)
             difference = LocalDifference(Nominated(used=used, read_at=read_at))
             work = _Work(
                 self._config, found, listed, exporting.paths(rows), prefixes, folder, _ms(read_at - young)
             )
-            await anyio.to_thread.run_sync(work.carry_out, difference)
+            await tasks.in_thread(lambda step: work.carry_out(difference, step), alive)
             yield difference
 
 
@@ -167,11 +166,11 @@ class _Work:
     folder: Path
     young: int
 
-    def carry_out(self, difference: LocalDifference) -> None:
+    def carry_out(self, difference: LocalDifference, step: Callable[[], None]) -> None:
         spill = self.folder / "spill"
         with engine.connected(self.config.memory, spill, self.config.disk) as connection:
             manifest = self.found.manifest
-            sql, listed = formats.readable(connection, manifest.format, manifest.columns, self.listed)
+            sql, listed = formats.readable(connection, manifest.format, manifest.columns, self.listed, step)
             key = _column_of(sql)
             sides = Sides(
                 listed=ranges.groups(listed, key),
@@ -185,7 +184,11 @@ class _Work:
             difference.marked = comparing.count(connection, sides, f"key = '{_IDENTITY}'") > 0
             compare = Comparison(connection, sides, self.folder).compare
             spans = ranges.cut(ranges.managed(self.prefixes), (sides.listed, sides.rows))
-            difference.add([compare(span) for span in spans])
+            found: list[comparing.Found] = []
+            for span in spans:
+                step()
+                found.append(compare(span))
+            difference.add(found)
 
 
 def _column_of(sql: str) -> str:

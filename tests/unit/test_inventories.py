@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import anyio
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +27,7 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.planning import inventories
-from reconciler.sources import comparing, engine, ranges
+from reconciler.sources import comparing, engine, ranges, tasks
 from reconciler.sources.comparing import Comparison, Sides
 from reconciler.sources.ranges import Group, Span
 from reconciler.sources.s3_inventory import configuration, manifest
@@ -190,3 +192,33 @@ def test_a_row_counts_by_when_the_inventory_began_and_an_object_by_when_rows_wer
     assert inventories.judge_object(fresh, policy, NOW, HOUR) is KeepReason.PENDING
     found = inventories.judge_object(build.stored(last_modified=NOW - DAY), policy, NOW, HOUR)
     assert not isinstance(found, KeepReason)
+
+
+@pytest.mark.anyio
+async def test_a_comparison_tells_that_it_is_alive_and_ends_where_it_is_broken_off() -> None:
+    """A download and a comparison of hours would look like a loop that hangs, and hold up a shutdown."""
+    steps, alive = 0, 0
+
+    def stamp() -> None:
+        nonlocal alive
+        alive += 1
+        if alive == 3:
+            scope.cancel()
+
+    def work(step: Callable[[], None]) -> None:
+        nonlocal steps
+        for _ in range(1_000_000):
+            step()
+            steps += 1
+
+    with anyio.CancelScope() as scope:
+        await tasks.in_thread(work, stamp)
+    assert scope.cancelled_caught
+    assert 3 <= steps < 1_000_000
+
+    def fail(step: Callable[[], None]) -> None:
+        step()
+        raise InventoryRefused("no room")
+
+    with pytest.raises(InventoryRefused, match="no room"):
+        await tasks.in_thread(fail, stamp)

@@ -55,11 +55,14 @@ async def nominate(
     policy = comparison.policy
     young = rules.age_of_orphans(policy, comparison.upload_window)
     source, tracer = inventories.source, ports.tracer
+
+    def alive() -> None:
+        ports.observer.alive("sweep")
+
     log.info("inventory taken", inventory=used.name, began_at=used.began_at.isoformat())
     with step(tracer, "listing"):
-        opened = source.compare(
-            used, inventories.export, policy.prefixes, young, rules.age_of_missing(policy)
-        )
+        ripe = rules.age_of_missing(policy)
+        opened = source.compare(used, inventories.export, policy.prefixes, young, ripe, alive)
         async with opened as compared, inventories.area.open(pass_id) as area:
             previous = await ports.passes.last(model.PassKind.SWEEP, model.PassState.RELEASED)
             since = await ports.passes.backlog(policy.prefixes, None, _seen_at(previous))
