@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.errors import InventoryRefused
+from reconciler.errors import ConfigError, InventoryRefused
 from reconciler.model import (
     Backlog,
     InventoryConfiguration,
@@ -222,3 +222,10 @@ async def test_a_comparison_tells_that_it_is_alive_and_ends_where_it_is_broken_o
 
     with pytest.raises(InventoryRefused, match="no room"):
         await tasks.in_thread(fail, stamp)
+
+
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.require_extra()
+    monkeypatch.setattr(engine, "find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match=r"needs duckdb and pyarrow: pip install .*\[inventory\]'$"):
+        engine.require_extra()
