@@ -7,6 +7,7 @@ media table once, and waits ten minutes at most. Needs the daemon's settings, an
 
 $ reconciler policy
 $ reconciler policy --format markdown > media-retention.md
+$ reconciler policy --format markdown --template docs/retention-policy.md > media-retention.md
 $ reconciler policy --format json | jq '.rules[] | [.name, .records, .bytes]'
 """
 
@@ -14,11 +15,13 @@ from __future__ import annotations
 
 import argparse
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.cli.arguments import Commands, command
 from reconciler.cli.errors import DONE
 from reconciler.cli.types import Output
+from reconciler.errors import ConfigError
 
 if TYPE_CHECKING:
     from reconciler.operations.policy import Published
@@ -35,10 +38,13 @@ def add(commands: Commands) -> None:
         "--json", action="store_const", dest="format", const="json", help="the same as --format json"
     )
 
+    made.add_argument("--template", metavar="FILE", help="a page in Markdown of your own, to be filled in")
+
 
 def run(args: argparse.Namespace) -> int:
     from reconciler.cli import running
 
+    template = _template(args)
     settings = running.settings_of(args)
     from reconciler import app
     from reconciler.cli.output import console, print_json
@@ -54,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print_json(as_json.published(told))
     elif args.format == "markdown":
-        print(markdown(told), end="")
+        print(markdown(told) if template is None else filled(template, markdown(told)), end="")
     else:
         print_policy(told, console())
     return DONE
@@ -101,6 +107,32 @@ def markdown(told: Published) -> str:
     lines += ["## For all media", "", *(f"- {sentence}" for sentence in told.for_all), ""]
     lines += [f"As of {moment(told.at)}."]
     return "\n".join(lines) + "\n"
+
+
+PLACE = "<!-- reconciler policy -->"
+"""The line of a template in whose place the rules go."""
+
+
+def filled(template: str, page: str) -> str:
+    """The template with the rules in it: the page without its title, whose sections are sections there."""
+    return template.replace(PLACE, page.partition("\n")[2].strip("\n"))
+
+
+def _template(args: argparse.Namespace) -> str | None:
+    """Raises ConfigError for one that cannot be read, or has no place for the rules."""
+    if args.template is None:
+        return None
+    if args.format != "markdown":
+        raise ConfigError("--template needs --format markdown")
+    try:
+        text = Path(args.template).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"--template {args.template}: it cannot be read: {error}"
+        raise ConfigError(message) from None
+    if PLACE not in text:
+        message = f"--template {args.template}: no line says {PLACE}, in whose place the rules go"
+        raise ConfigError(message)
+    return text
 
 
 def _plain(text: str) -> str:

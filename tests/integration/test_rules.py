@@ -167,6 +167,14 @@ async def test_the_rules_are_told_in_words_with_what_is_under_each(site: Site) -
     lines = page.out.splitlines()
     assert lines[-1].startswith("As of 2")
     assert "\n".join(lines[:-1]) == PAGE
+    template = Path(__file__).parents[2] / "docs/retention-policy.md"
+    page = reconciler("policy", "--format", "markdown", "--template", str(template), env=env)
+    before, after = template.read_text(encoding="utf-8").split("<!-- reconciler policy -->")
+    rules_alone = "\n".join(lines[1:-1]).strip("\n")
+    assert page.out.startswith(f"{before}{rules_alone}")
+    assert page.out.endswith(after)
+    none = reconciler("policy", "--format", "markdown", "--template", __file__ + ".gone", env=env)
+    assert (none.status, len(none.told)) == (2, 1)
     (told,) = [json.loads(reconciler("policy", "--format", "json", env=env).out)]
     assert [(each["name"], each["records"], each["bytes"]) for each in told["rules"]] == [
         ("films_of_ours", 1, 2048),
