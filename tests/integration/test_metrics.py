@@ -17,7 +17,15 @@ from tools.metrics_reference import families
 pytestmark = pytest.mark.anyio
 
 EVERYBODYS = frozenset(families(leads=False))
-LEADERS = frozenset(families()) - EVERYBODYS
+NOT_HERE = frozenset(
+    f"media_reconciler_{name}"
+    for name in (
+        *("event_queue_readable", "events_late_seconds", "hints_waiting", "hints_found"),
+        *("inventory_began_timestamp_seconds", "inventory_delivered_timestamp_seconds"),
+    )
+)
+"""What only a queue of events, or an inventory, makes known."""
+LEADERS = frozenset(families()) - EVERYBODYS - NOT_HERE
 
 
 async def exported(running: Daemon) -> frozenset[str]:
