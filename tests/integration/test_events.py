@@ -153,6 +153,7 @@ async def test_a_receiver_that_wants_no_more_is_switched_off_until_a_person_or_a
     assert {each["subject"] for each in receiver.events} == {"image/a", "image/b", "image/c"}
 
 
+@pytest.mark.soak
 async def test_another_address_is_another_receiver_and_the_doctor_knows(
     told: Site, receiver: Receiver
 ) -> None:
@@ -181,6 +182,7 @@ async def webhook_check(site: Site) -> tuple[str, str]:
     return check.status, check.detail
 
 
+@pytest.mark.soak
 async def test_an_adoption_is_told(told: Site, receiver: Receiver) -> None:
     owner = await told.virtual_key()
     async with receiver.up():
