@@ -18,7 +18,8 @@ needs the bucket's settings as well. All else needs RECONCILER_DATABASE_URL alon
 
 $ reconciler erase image/2026/cat.png
 $ reconciler erase --virtual-key "$ID" --reason "request 2026-17"
-$ reconciler erase --export certificates && reconciler erase --verify certificates/*
+$ reconciler erase --export certificates
+$ reconciler erase --verify certificates/*
 $ reconciler erase --replay --dry-run
 """
 

@@ -7,7 +7,7 @@ media table once, and waits ten minutes at most. Needs the daemon's settings, an
 
 $ reconciler policy
 $ reconciler policy --format markdown > media-retention.md
-$ reconciler policy --format markdown --template docs/retention-policy.md > media-retention.md
+$ reconciler policy --format markdown --template retention-policy.md > ours.md
 $ reconciler policy --format json | jq '.rules[] | [.name, .records, .bytes]'
 """
 

@@ -11,6 +11,7 @@ import pytest
 
 from reconciler.api import schemas
 from reconciler.api.endpoints import ENDPOINTS
+from reconciler.model import ErasureKind
 from tests.api.serving import Api, serving
 from tests.integration.site import DAY, Site
 
@@ -289,13 +290,15 @@ async def test_every_answer_is_as_the_document_says(api: Api, site: Site) -> Non
     owner = (await site.sql('SELECT "Id" FROM "VirtualKeys" LIMIT 1'))[0][0]
     key = quote(TRACKED[0], safe="")
     asked = (await api.ask("POST", f"{BASE}/passes", json={"kind": "sweep"})).json()["id"]
+    async with site.catalog() as catalog:
+        erasure = await catalog.erasures.order(ErasureKind.KEYS, ["image/orphan-1"], "ada@ops", "a request")
     for endpoint in ENDPOINTS:
         if endpoint.method == "GET":
             path = endpoint.path.replace(
                 "{storage_key:path}", key if "/media/" in endpoint.path else "image/orphan-1"
             )
             path = path.replace("{pass_id}", str(sweep)).replace("{virtual_key_id}", str(owner))
-            path = path.replace("{operation_id}", asked)
+            path = path.replace("{operation_id}", asked).replace("{erasure_id}", str(erasure))
             answer = await api.get(path)
             assert answer.status_code == 200, (path, answer.text)
             told = endpoint.answer.model_validate_json(answer.content)
