@@ -388,7 +388,7 @@ class MediaSettings(Section):
     list such as `["googlebot", "ahrefs"]`. Also for `reconciler access import`. Default: none, since a name
     that a person's browser has too would let go what is looked at."""
     requests: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 1_000
-    """Media that are sent at once; a further request is answered with 503. Each takes some 150 KiB."""
+    """Media that are sent at once; a further request is answered with 503. Each takes some 50 KiB."""
     requests_per_owner: Annotated[int, written(values.whole(1, 100_000, "requests at once"))] = 100
     """Media of one owner that are sent, or uploaded, at once; a further request is answered with 429."""
     uploads: Flag = False

@@ -68,7 +68,7 @@ def from_wheel(directory: Path, tell: Tell) -> Iterator[Program]:
     python = f"{place}/bin/python"
     run([sys.executable, "-m", "venv", "--without-pip", str(place)])
     quiet = ("--quiet", "--disable-pip-version-check", "--no-compile")
-    run([sys.executable, "-m", "pip", "--python", python, "install", *quiet, f"{ROOT}[otel]"])
+    run([sys.executable, "-m", "pip", "--python", python, "install", *quiet, f"{ROOT}[events,otel]"])
     run([python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", f"{place}/lib"])
     tell("a virtual environment without pip, from the wheel")
     yield Program(
