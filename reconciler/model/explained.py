@@ -34,7 +34,8 @@ class NearKey:
 class Seen:
     """What a pass would see of one key, on both sides, and what keeps it besides the rules.
 
-    `named` are the further columns that name it. `recoverable`: an object of the key is hidden and can come
+    `named` are the further columns that name it; where that is the reservation of an upload alone,
+    `reserved_until` is its end. `recoverable`: an object of the key is hidden and can come
     back. `row_missing`: its row was removed for want of the object. `departed`: why its mark says so, or a
     pass would, if its row left the table. `hold` is one of those in force.
     """
@@ -44,6 +45,7 @@ class Seen:
     rows: Sequence[Record] = ()
     near: Sequence[NearKey] = ()
     named: Sequence[str] = ()
+    reserved_until: datetime | None = None
     recoverable: bool = False
     row_missing: bool = False
     departed: str | None = None

@@ -87,12 +87,15 @@ async def _look(sight: Sight, key: str, now: datetime, unseen: list[str]) -> mod
     found = [row for row in await catalog.records.lookup([key]) if row.storage_key == key]
     rows = [_counted(row, now, unseen) for row in await catalog.records.counted(found, sight.policy, now)]
     named = await catalog.records.columns_naming(key)
+    reserved_until = await catalog.records.reserved_until(key) if len(named) == 1 else None
+    stays = rows or (named and reserved_until is None)
     return model.Seen(
         key=key,
         object=stored,
         rows=rows,
-        near=() if stored is not None and (rows or named) else await _near(sight, key),
+        near=() if stored is not None and stays else await _near(sight, key),
         named=named,
+        reserved_until=reserved_until,
         recoverable=bool(await catalog.recovery.estranged([key])),
         row_missing=bool(await catalog.recovery.row_missing([key])),
         hold=(await catalog.holds.held([key])).get(key),

@@ -59,7 +59,9 @@ def stand(seen: Seen, policy: Policy, now: datetime) -> Judgement:
         return (going or rows)[0]
     if seen.object is None:
         return Judgement(reason=NOTHING)
-    if seen.named:
+    if seen.reserved_until is not None and now < seen.reserved_until:
+        return Judgement(reason="reserved for an upload, which has no row yet")
+    if seen.named and seen.reserved_until is None:
         return Judgement(reason=f"named by {' and by '.join(seen.named)}")
     return _held(seen, _object(seen, policy, now), now)
 

@@ -18,7 +18,17 @@ from reconciler.catalog import migrate
 from reconciler.cli.explain import print_explained
 from reconciler.cli.output import console
 from reconciler.errors import KeyRefused
-from reconciler.model import VERDICTS, Blame, Explained, Finding, KeepReason, KeyState, Verdict
+from reconciler.model import (
+    VERDICTS,
+    Blame,
+    Explained,
+    Finding,
+    KeepReason,
+    KeyState,
+    NewReservation,
+    Owner,
+    Verdict,
+)
 from reconciler.model.moments import moment
 from reconciler.operations import as_json
 from reconciler.settings import load
@@ -73,6 +83,19 @@ async def test_what_else_names_a_key_is_told_by_name(site: Site) -> None:
     assert told.outlook.now.reason == "named by public.users.avatar and by public.users.cover"
     assert as_json.explained(told)["named_by"] == list(told.seen.named)
     assert not (await explain(site, "image/other", **named)).seen.named
+
+
+async def test_an_upload_under_way_is_kept_until_its_reservation_ends(site: Site) -> None:
+    await site.put("image/uploaded")
+    async with site.catalog() as catalog:
+        new = NewReservation(key="image/uploaded", owner=Owner(id="42"), lasts=DAY)
+        reserved = await catalog.reservations.reserve(new)
+    told = (await explain(site, "image/uploaded", grace_period="1h")).outlook
+    assert told.now.reason == "reserved for an upload, which has no row yet"
+    assert not told.now.goes
+    assert told.changes_at == reserved.expires_at
+    assert told.then is not None
+    assert told.then.verdict is Verdict.ORPHAN
 
 
 async def test_a_key_that_the_store_refuses_is_not_said_to_have_no_object(site: Site) -> None:

@@ -73,6 +73,17 @@ def word(judgement: Judgement) -> tuple[Verdict | None, KeepReason | None]:
     return judgement.verdict, judgement.kept
 
 
+def test_a_reservation_keeps_its_object_until_it_ends() -> None:
+    until = NOW + HOUR
+    old = stored(last_modified=NOW - 400 * DAY)
+    seen = Seen(key="image/a", object=old, named=["reservations"], reserved_until=until)
+    told = outlook.outlook(seen, policy(), NOW)
+    assert word(told.now) == (None, None)
+    assert told.changes_at == until
+    assert told.then is not None
+    assert word(told.then) == (Verdict.ORPHAN, None)
+
+
 @given(keys, policies, st.integers(0, 10_000))
 def test_until_the_change_nothing_changes_and_then_it_does(seen: Seen, policy: Policy, hours: int) -> None:
     told = outlook.outlook(seen, policy, NOW)

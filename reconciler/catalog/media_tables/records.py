@@ -140,6 +140,11 @@ class GatewayRecords:
         async with self._database.connection() as connection:
             return await references.columns_naming(connection, self._media, key)
 
+    async def reserved_until(self, key: str) -> datetime | None:
+        """Until when an upload keeps the key that has no row; None where none does."""
+        async with self._database.connection() as connection:
+            return await references.reserved_until(connection, key)
+
     async def spelled_otherwise(self, orphans: Orphans, page_size: int) -> AsyncIterator[Sequence[str]]:
         for reference in self._media.references:
             rows = self._media.naming(reference)

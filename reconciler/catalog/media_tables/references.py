@@ -8,6 +8,7 @@ reservation of ours (`catalog.reservations`), until its end.
 import difflib
 import re
 from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import datetime
 
 from reconciler.catalog.db import bounds
 from reconciler.catalog.db.config import TableMapping, qualified, quoted, split_table
@@ -77,6 +78,10 @@ RESERVATIONS = f"{SCHEMA}.reservations.storage_key"
 RESERVED = f"""
 SELECT storage_key AS key FROM {SCHEMA}.reservations
 WHERE storage_key = ANY($1::text[]) AND state = 'open' AND expires_at > clock_timestamp()
+"""
+RESERVED_UNTIL = f"""
+SELECT max(expires_at) FROM {SCHEMA}.reservations
+WHERE storage_key = $1 AND state = 'open' AND expires_at > clock_timestamp()
 """
 
 
@@ -183,6 +188,12 @@ async def columns_naming(connection: AnyConnection, media: MediaTables, key: str
     asked = (f"SELECT {n} AS place FROM ({query}) k" for n, (_, query) in enumerate(columns))
     rows = await connection.fetch(f"{' UNION ALL '.join(asked)} ORDER BY place", [key])
     return [columns[row["place"]][0] for row in rows]
+
+
+async def reserved_until(connection: AnyConnection, key: str) -> datetime | None:
+    """When the last open reservation of the key ends."""
+    ends: datetime | None = await connection.fetchval(RESERVED_UNTIL, key) if bounds.storable(key) else None
+    return ends
 
 
 async def spelled_otherwise(
