@@ -12,6 +12,8 @@ import pytest
 
 from reconciler.errors import NotDone
 from reconciler.media import links
+from reconciler.model import LedgerFilter
+from reconciler.operations.history import ledger
 from reconciler.operations.links import revoke
 from tests.media.scene import ADAS, BODY, STRANGE, Scene, Service, path, service
 
@@ -226,9 +228,9 @@ async def test_all_links_of_an_owner_end_at_once_in_every_process(scene: Scene) 
         return [(await each.ask(every)).status_code for each in (one, other) for every in links]
 
     async with service(scene, media__access=SIGNED) as one, service(scene, media__access=SIGNED) as other:
-        first, catalogue = await made(one), scene.site.catalog()
+        first = await made(one)
         assert await statuses([first, theirs]) == [200] * 4
-        async with catalogue as catalog:
+        async with scene.site.catalog() as catalog:
             for _ in range(2):
                 ended = await revoke(catalog, [str(eve.id).upper()], by="ops", reason="posted in a forum")
                 assert ended == [str(eve.id)]
@@ -241,9 +243,13 @@ async def test_all_links_of_an_owner_end_at_once_in_every_process(scene: Scene) 
                 await revoke(catalog, [str(eve.id), "nobody"], by="ops", reason="a guess")
         assert await statuses([first]) == [200, 200]
         assert (await one.ask(place, eve.headers)).status_code == 200
-    lines = await scene.site.sql("SELECT storage_key, detail FROM reconciler.ledger WHERE reason = 'links'")
+    async with scene.site.catalog() as catalog:
+        wanted = LedgerFilter(virtual_key_id=str(eve.id))
+        lines = [line async for page in ledger(catalog, wanted) for line in page]
     told = "all links to the media of this virtual key ended by ops: posted in a forum"
-    assert [tuple(line) for line in lines] == [(str(eve.id), told)] * 2
+    assert [(each.what, each.storage_key, each.detail) for each in lines] == [
+        ("virtual_key", str(eve.id), told)
+    ] * 2
 
 
 async def test_a_group_shares_its_media_where_it_is_set_to(scene: Scene) -> None:

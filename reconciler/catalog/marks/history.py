@@ -32,7 +32,8 @@ OF_KEY = f"{LINES} AND l.storage_key = $1 ORDER BY l.at DESC, l.id DESC LIMIT {L
 MATCHING = """
       (l.at, l.id) > ($1::timestamptz, $2::bigint) AND ($3::timestamptz IS NULL OR l.at < $3)
   AND ($4::text IS NULL OR l.storage_key = $4 OR l.variant_of = $4)
-  AND ($5::bigint[] IS NULL OR l.pass_id = ANY($5)) AND ($6::text IS NULL OR $6 = ANY(l.owners))
+  AND ($5::bigint[] IS NULL OR l.pass_id = ANY($5)) AND (
+      $6::text IS NULL OR $6 = ANY(l.owners) OR l.what = 'virtual_key' AND l.storage_key = $6)
 """
 
 # A page begins behind the last line of the one before. So no transaction stays open while a reader reads,

@@ -18,7 +18,7 @@ WITH raised AS (
     RETURNING virtual_key
 )
 INSERT INTO {SCHEMA}.ledger (epoch, event, mode, what, storage_key, verdict, reason, detail)
-SELECT (SELECT epoch FROM {SCHEMA}.term), 'cancelled', 'live', 'object', virtual_key, '', 'links',
+SELECT (SELECT epoch FROM {SCHEMA}.term), 'cancelled', 'live', 'virtual_key', virtual_key, '', 'links',
        format('all links to the media of this virtual key ended by %s: %s', $2::text, $3::text)
 FROM raised
 """
