@@ -15,12 +15,15 @@ log = structlog.get_logger(__name__)
 
 HINTS: Mapping[str, str] = {
     "no_such_medium": "Present the virtual key that it belongs to, or a link that is still good.",
+    "no_such_path": "/v1/openapi.json lists every path that is served.",
+    "no_such_method": "Allow says which it takes.",
+    "no_links": "Present the virtual key; whoever runs the service has switched links off.",
     "no_such_range": "Ask for bytes below the size that Content-Range says.",
     "unavailable": "Ask again in a few seconds.",
     "too_many_requests": "Wait until others have ended.",
     "not_authenticated": "Send the virtual key, such as in `Authorization: Bearer`.",
     "too_large": "Send less.",
-    "type_not_taken": "Say in Content-Type what it is.",
+    "type_not_taken": "Say in Content-Type what it is, or ask who runs the service what is taken.",
     "type_does_not_fit": "Say in Content-Type what it is.",
     "over_quota": "Delete media of this virtual key first.",
     "still_under_way": "Ask again in a few seconds.",
