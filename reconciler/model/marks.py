@@ -9,6 +9,7 @@ from reconciler.model.control import Hold
 from reconciler.model.deletion import Refusal
 from reconciler.model.enums import DeleteMode, PassKind, Word
 from reconciler.model.passes import PassState, TrippedPass
+from reconciler.model.store import BY_STORE
 from reconciler.model.verdicts import Verdict
 
 
@@ -35,6 +36,11 @@ class Mark:
     variant_of: str | None = None
     owners: tuple[str, ...] = ()
     nominated: bool = False
+
+    @property
+    def by_store(self) -> bool:
+        """Of a record whose object the store expired by itself."""
+        return self.verdict is Verdict.DANGLING and self.reason.startswith(BY_STORE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from reconciler.model.objects import QUARANTINE_PREFIX, KeyRange
 from reconciler.model.quotas import Quota
 from reconciler.model.rules import NO_RULES, Rules, Terms
 from reconciler.model.shapes import KeyShape
+from reconciler.model.store import BY_STORE
 from reconciler.model.verdicts import OwnerRead, Verdict
 
 K = TypeVar("K")
@@ -126,17 +127,24 @@ class Finding:
     object_last_modified: datetime | None = None
     newly: bool = False
 
+    @property
+    def by_store(self) -> bool:
+        """A dangling record whose object the store expired by itself."""
+        return self.verdict is Verdict.DANGLING and self.reason.startswith(BY_STORE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NearMiss:
     """An orphan, and a row without an object (or outside the prefixes) that spells its key otherwise.
 
-    `rows` is how many marks of such rows were withdrawn with it.
+    `rows` is how many marks of such rows were withdrawn with it, `by_store` those of them whose objects the
+    store expired by itself.
     """
 
     storage_key: str
     row_key: str
     rows: int = 0
+    by_store: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +153,8 @@ class Tally:
 
     `alone` counts every object that nothing names, whatever becomes of it. `named` counts those that no row
     names, but a further column. `missing` counts every row
-    without an object that is beyond its grace, whatever its verdict: the dangling cap is compared with it.
+    without an object that is beyond its grace, whatever its verdict, unless the store expired the object by
+    itself: the dangling cap is compared with it.
     `found_bytes` goes with `found`. `newly` are findings that the settings of the last released pass would
     have kept. `compared` are the objects that were compared with what their rows say of the bytes.
     `by_prefix` is the same by managed prefix, if it was counted separately.
@@ -280,7 +289,8 @@ class Backlog:
     deletions by verdict. Neither holds what a person has approved: that is in `approved` and
     `approved_gone`, and `approved_missing` is how many rows without an object were approved with it.
     `since` is what was deleted since the last released pass of the kind began, whether or not approved;
-    None if not counted separately. `by_prefix` is the same by managed prefix.
+    None if not counted separately. `by_prefix` is the same by managed prefix. `by_store` and `by_store_gone`
+    are the dangling records among `pending` and `gone` whose objects the store expired by itself.
     """
 
     pending: Mapping[Verdict, int]
@@ -290,6 +300,8 @@ class Backlog:
     approved_missing: int = 0
     since: Mapping[Verdict, int] | None = None
     by_prefix: Mapping[str, Backlog] = field(default_factory=dict)
+    by_store: int = 0
+    by_store_gone: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

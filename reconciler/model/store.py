@@ -40,6 +40,10 @@ class PutCondition(StrEnum):
     """The object is written, whatever is there."""
 
 
+BY_STORE = "expired by the store: "
+"""How the reason of a dangling record begins whose object went by a rule of the bucket's lifecycle."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LifecycleRule:
     """What the store does by itself to keys that begin with `prefix`, and after how long; None for never.
@@ -50,6 +54,8 @@ class LifecycleRule:
     id: str
     prefix: str
     expires: timedelta | None = None
+    expires_all: timedelta | None = None
+    """The same where it looks at nothing else: no tag, no size, no date. Every key of that age goes."""
     archives: timedelta | None = None
     noncurrent_expires: timedelta | None = None
     noncurrent_archives: timedelta | None = None

@@ -8,8 +8,9 @@ managed prefix as well as in total: a small prefix must not vanish within a larg
 dangling cap hold in total, hence in each prefix.) What would be removed includes every mark not yet
 collected and the deletions of the last 24 hours, so that slices thinner than the limit trip too. Those
 deletions count on both sides of the fraction: they were part of what there was to remove from. What a
-person has approved does not count. Findings whose clean-up is switched off have no mark and do not count.
-If nothing waits to be released, there is nothing to hold back.
+person has approved does not count. A record whose object the store expired by itself counts, but not to the
+dangling cap. Findings whose clean-up is switched off have no mark and do not count. If nothing waits to be
+released, there is nothing to hold back.
 
 The same caps are checked again for each batch to be claimed: see `at_claim`.
 """
@@ -120,6 +121,8 @@ def with_findings(
         approved_gone=backlog.approved_gone,
         approved_missing=backlog.approved_missing,
         since=backlog.since,
+        by_store=backlog.by_store,
+        by_store_gone=backlog.by_store_gone,
         by_prefix={
             prefix: with_findings(backlog.by_prefix.get(prefix, sides.NOTHING), found.get(prefix, {}))
             for prefix in {**backlog.by_prefix, **found}
@@ -228,8 +231,9 @@ def _too_much(drift: _Drift, limits: BreakerLimits) -> str | None:
 
 
 def _too_many_missing(tally: Tally, backlog: Backlog, limits: BreakerLimits) -> str | None:
-    now_missing = max(tally.missing - backlog.approved_missing, backlog.pending.get(Verdict.DANGLING, 0))
-    gone = backlog.gone.get(Verdict.DANGLING, 0)
+    pending = backlog.pending.get(Verdict.DANGLING, 0) - backlog.by_store
+    now_missing = max(tally.missing - backlog.approved_missing, pending)
+    gone = backlog.gone.get(Verdict.DANGLING, 0) - backlog.by_store_gone
     if now_missing <= 0 or now_missing + gone <= limits.max_dangling:
         return None
     past = f" + {gone:,} removed in the last 24 h{_APPROVED} = {now_missing + gone:,}" if gone else ""

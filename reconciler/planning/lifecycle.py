@@ -1,12 +1,20 @@
-"""What the bucket's own lifecycle rules remove too early for an undo, or without asking us.
+"""What the bucket's own lifecycle rules remove: too early for an undo, without asking us, or as it should be.
 
 A rule that also looks at tags or sizes may remove any of our copies, which have the tags of their sources.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from reconciler.model import QUARANTINE_PREFIX, RESERVED_PREFIX, Capabilities, DeleteMode, LifecycleRule
+from reconciler.model import (
+    BY_STORE,
+    QUARANTINE_PREFIX,
+    RESERVED_PREFIX,
+    Capabilities,
+    DeleteMode,
+    LifecycleRule,
+    Record,
+)
 from reconciler.model.durations import duration_text
 from reconciler.planning import formatting
 
@@ -57,6 +65,32 @@ def early_removals(found: Capabilities, prefixes: Sequence[str]) -> list[str]:
             if rule.expires is not None and _overlaps(rule, (bucket.identity_key,))
         ]
     return lines
+
+
+def known_rules(found: Capabilities) -> Sequence[LifecycleRule]:
+    """The rules by which a missing object is believed to have expired.
+
+    Where versions may be locked the store is probed once alone, so that its rules may be out of date.
+    """
+    return () if found.object_lock else found.lifecycle or ()
+
+
+def expired_by_store(record: Record, rules: Sequence[LifecycleRule], now: datetime) -> str:
+    """Why the store itself should have expired the record's object by now; "" where that is not certain.
+
+    A store adds the days to the object's time and rounds up to the next midnight in UTC. Ours is the row's.
+    """
+    created = record.created_at
+    if created is None:
+        return ""
+    for rule in rules:
+        after = rule.expires_all
+        if after is None or not record.storage_key.startswith(rule.prefix) or now - created < after:
+            continue
+        day = (created + after).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        if now >= day + timedelta(days=1):
+            return f"{BY_STORE}lifecycle rule {rule.id!r} expires {rule.prefix!r} {_days(after)}"
+    return ""
 
 
 def _expires(rule: LifecycleRule, after: timedelta, marker: str) -> str:

@@ -561,6 +561,23 @@ def test_what_was_released_can_be_claimed_in_batches_of_any_size(
         assert at_claim(kind, seen, batch, limits) is None
 
 
+@pytest.mark.parametrize("gone", [0, 7])
+@pytest.mark.parametrize("lost", [0, 1])
+def test_what_the_store_expired_counts_to_all_but_the_dangling_cap(gone: int, lost: int) -> None:
+    limits = replace(LIMITS, max_dangling=0)
+    backlog = Backlog(
+        pending={Verdict.DANGLING: 10 + lost}, gone={Verdict.DANGLING: gone}, by_store=10, by_store_gone=gone
+    )
+    seen = Tally(objects=1000, records=1000, missing=lost)
+    trip = check(PassKind.SWEEP, seen, backlog, None, limits)
+    assert (trip is not None) == (at_claim(PassKind.SWEEP, seen, backlog, limits) is not None) == bool(lost)
+    assert with_findings(backlog, {}) == backlog
+    few = replace(limits, max_count=9, max_dangling=lost)
+    tripped = check(PassKind.SWEEP, replace(seen, missing=0), backlog, None, few)
+    assert tripped is not None
+    assert "RECONCILER_BREAKER__MAX_COUNT" in tripped.reason
+
+
 counts = st.integers(0, 300)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -13,9 +14,11 @@ from reconciler.model import (
     ListingOrder,
     QuarantineBucket,
     QuarantineFound,
+    Record,
     Versioning,
 )
-from reconciler.planning.lifecycle import early_removals, too_early
+from reconciler.planning.lifecycle import early_removals, expired_by_store, known_rules, too_early
+from tests.doubles.build import record
 
 WEEK = timedelta(days=7)
 PREFIXES = ("image/", "video/")
@@ -109,3 +112,53 @@ def test_of_the_bucket_for_copies_the_rules_about_our_own_copies_are_told(
     assert len(told) == early
     assert all("in bucket 'copies'" in line for line in told)
     assert len(early_removals(of_both, PREFIXES)) == removed
+
+
+MADE = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)
+GONE = datetime(2026, 1, 19, tzinfo=UTC)
+"""Three days later, rounded up to the next midnight: the example of S3's documentation."""
+DAYS = timedelta(days=3)
+
+
+def of_all(prefix: str = "image/", after: timedelta | None = DAYS) -> LifecycleRule:
+    return LifecycleRule(id="r", prefix=prefix, expires=DAYS, expires_all=after)
+
+
+@pytest.mark.parametrize(
+    ("made", "expires_at"),
+    [
+        (MADE, GONE),
+        (MADE.astimezone(timezone(timedelta(hours=-12))), GONE),
+        (datetime(2026, 1, 15, tzinfo=UTC), GONE),
+        (datetime(2026, 1, 15, 23, 59, 59, 999999, tzinfo=UTC), GONE),
+    ],
+)
+def test_an_object_has_expired_from_the_midnight_that_ends_its_last_day(
+    made: datetime, expires_at: datetime
+) -> None:
+    row, rules = record("image/a", created_at=made), [of_all("video/"), of_all()]
+    assert expired_by_store(row, rules, expires_at - timedelta(microseconds=1)) == ""
+    said = expired_by_store(row, rules, expires_at)
+    assert said == "expired by the store: lifecycle rule 'r' expires 'image/' after 3 days"
+
+
+@pytest.mark.parametrize(
+    ("row", "rules"),
+    [
+        (record("image/a", created_at=MADE), []),
+        (record("image/a", created_at=None), [of_all()]),
+        (record("image/a", created_at=MADE), [of_all("image/b"), of_all("video/")]),
+        (record("image/a", created_at=MADE), [of_all(after=None)]),
+        (record("image/a", created_at=MADE), [of_all(after=timedelta.max)]),
+        (record("image/a", created_at=MADE), [of_all(after=timedelta(days=4))]),
+    ],
+)
+def test_what_is_not_certain_to_have_expired_is_loss(row: Record, rules: list[LifecycleRule]) -> None:
+    assert expired_by_store(row, rules, GONE) == ""
+
+
+def test_rules_that_may_be_out_of_date_explain_nothing() -> None:
+    """Where versions may be locked the store is probed once."""
+    assert known_rules(holding(of_all())) == (of_all(),)
+    assert known_rules(replace(holding(of_all()), object_lock=True)) == ()
+    assert known_rules(replace(holding(), lifecycle=None)) == ()

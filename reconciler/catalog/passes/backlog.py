@@ -8,24 +8,30 @@ import asyncpg
 
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.model import Backlog, Verdict
+from reconciler.model import BY_STORE, Backlog, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_end
 
 APPROVED = "p.state = 'released' AND p.decided_at IS NOT NULL"
 """SQL: a person has approved the pass."""
+
+
+def by_store(alias: str) -> str:
+    """SQL: the mark, or the line of the ledger, is of a record whose object the store expired by itself."""
+    return f"({alias}.verdict = '{Verdict.DANGLING}' AND starts_with({alias}.reason, '{BY_STORE}'))"
+
 
 _PREFIXES = "unnest($1::text[], $2::text[], $3::text[]) AS b (prefix, low, high)"
 
 # Marks that may still be deleted; a failed pass releases none. Of tripped passes only the marks that this
 # pass has seen again: it would have marked these keys itself, had they not been marked before.
 PENDING = f"""
-SELECT m.verdict, b.prefix, {APPROVED} AS approved, count(*) AS keys
+SELECT m.verdict, b.prefix, {APPROVED} AS approved, {by_store("m")} AS by_store, count(*) AS keys
 FROM {SCHEMA}.marks m JOIN {SCHEMA}.passes p ON p.id = m.pass_id
 LEFT JOIN {_PREFIXES} ON m.storage_key >= b.low AND (b.high IS NULL OR m.storage_key < b.high)
 WHERE m.variant_of IS NULL
   AND (m.state = 'claimed' OR p.state IN ('running', 'released')
        OR p.state = 'tripped' AND m.last_pass_id = $4::bigint)
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3, 4
 """
 
 _WENT = """l.event = 'result' AND l.mode = 'live'
@@ -34,11 +40,12 @@ _WENT = """l.event = 'result' AND l.mode = 'live'
 
 # The keys deleted in the last day, however often one was tried. A variant counts with its record.
 GONE = f"""
-SELECT l.verdict, b.prefix, ({APPROVED}) IS TRUE AS approved, count(DISTINCT l.storage_key) AS keys
+SELECT l.verdict, b.prefix, ({APPROVED}) IS TRUE AS approved, {by_store("l")} AS by_store,
+       count(DISTINCT l.storage_key) AS keys
 FROM {SCHEMA}.ledger l LEFT JOIN {SCHEMA}.passes p ON p.id = l.pass_id
 LEFT JOIN {_PREFIXES} ON l.storage_key >= b.low AND (b.high IS NULL OR l.storage_key < b.high)
 WHERE l.at > clock_timestamp() - interval '24 hours' AND {_WENT} AND l.variant_of IS NULL
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3, 4
 """
 
 # What we may have deleted from a side since then: variants as well, and keys that a crash left claimed, which
@@ -79,6 +86,8 @@ async def read(
         approved_gone=_counts(gone, approved=True),
         approved_missing=missing["missing"] if missing is not None and covered else 0,
         since=_went(went),
+        by_store=_by_store(pending),
+        by_store_gone=_by_store(gone),
         by_prefix={
             name: Backlog(
                 pending=_counts(pending, name),
@@ -100,6 +109,10 @@ def _went(rows: Sequence[asyncpg.Record] | None, prefix: str | None = None) -> d
         if prefix in {None, row["prefix"]}:
             counts[Verdict(row["verdict"])] += row["keys"]
     return dict(counts)
+
+
+def _by_store(rows: Sequence[asyncpg.Record]) -> int:
+    return sum(row["keys"] for row in rows if row["by_store"] and not row["approved"])
 
 
 def _counts(

@@ -14,7 +14,7 @@ import asyncpg
 
 from reconciler.catalog.db.connections import AnyConnection
 from reconciler.catalog.db.schema import SCHEMA
-from reconciler.catalog.passes.backlog import APPROVED
+from reconciler.catalog.passes.backlog import APPROVED, by_store
 from reconciler.catalog.passes.rows import tally_from
 from reconciler.model import Backlog, ClaimedKey, PassKind, Tally, TrippedPass, Verdict
 from reconciler.model.keys import merge_prefixes, prefix_of
@@ -24,6 +24,8 @@ from reconciler.ports import ClaimRequest, Ended
 WINDOW = timedelta(hours=24)
 """The breaker's day. Only five minutes wholly within it count, so that a claim is never judged more strictly
 than the pass that released it."""
+
+PART = timedelta(minutes=5)
 
 KEPT = timedelta(days=2)
 
@@ -38,6 +40,14 @@ LEFT = f"SELECT count(*) FROM {SCHEMA}.marks WHERE pass_id = $1 AND state = 'fou
 SPENT = f"""
 SELECT verdict, prefix, sum(keys)::bigint AS keys FROM {SCHEMA}.spending
 WHERE since >= $1 GROUP BY verdict, prefix
+"""
+
+# Of the keys claimed since then, those whose object the store expired by itself. Rescues say so, and were
+# counted when they were claimed first.
+BY_STORE_SINCE = f"""
+SELECT count(DISTINCT l.storage_key) FROM {SCHEMA}.ledger l JOIN {SCHEMA}.passes p ON p.id = l.pass_id
+WHERE l.at >= $1::timestamptz AND l.event = 'intent' AND l.mode = 'live' AND l.variant_of IS NULL
+  AND l.detail IS NULL AND {by_store("l")} AND NOT ({APPROVED})
 """
 
 # The tally of the last released pass of each kind.
@@ -125,10 +135,13 @@ async def _capped(
         return Allowed(keys=keys)
     prefixes = merge_prefixes(wanted.policy.prefixes)
     batch = Counter((key.mark.verdict, prefix_of(key.mark.storage_key, prefixes) or "") for key in bound)
-    objections = wanted.cap(
-        _backlog(batch, await _spent(connection, now), prefixes),
-        await _seen(connection, sorted({*kinds.values()})),
-    )
+    backlog = _backlog(batch, await _spent(connection, now), prefixes)
+    if backlog.pending.get(Verdict.DANGLING):
+        expired = sum(key.mark.by_store for key in bound)
+        # Not of the first five minutes, which may not be counted among what was spent.
+        gone = await connection.fetchval(BY_STORE_SINCE, now - WINDOW + PART)
+        backlog = replace(backlog, by_store=expired, by_store_gone=gone)
+    objections = wanted.cap(backlog, await _seen(connection, sorted({*kinds.values()})))
     tripped = [
         TrippedPass(pass_id=pass_id, reason=f"at the claim: {objections[kind]}")
         for pass_id, kind in sorted(kinds.items())

@@ -25,5 +25,5 @@ async def keep_held(holds: Holds, findings: list[Finding]) -> Tally:
             reason = f"{finding.reason}; on hold by {hold.author}: {hold.reason}"
             findings[index] = replace(finding, kept=KeepReason.HOLD, reason=reason)
             kept += 1
-            missing += finding.verdict is Verdict.DANGLING
+            missing += finding.verdict is Verdict.DANGLING and not finding.by_store
     return Tally(kept={KeepReason.HOLD: kept}, missing=-missing) if kept else Tally()

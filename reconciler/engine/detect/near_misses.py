@@ -52,15 +52,18 @@ class Spelled:
                 await self.near.note_outside(noted.pass_id, noted.folded(keys))
         async for keys in records.spelled_otherwise(noted, FURTHER):
             await self.near.note_outside(noted.pass_id, noted.folded(keys))
-        after, kept, rows = "", 0, 0
+        after, kept, rows, by_store = "", 0, 0, 0
         while pairs := await self.near.spare(noted.pass_id, after, PAGE):
             if not kept:
                 shown = [f"{each.storage_key!r}, row {each.row_key!r}" for each in pairs[:SHOWN]]
                 log.warning("near misses are kept: rows spell these keys otherwise", pairs=shown)
             await returns.of_rows([each.storage_key for each in pairs])
             kept, rows = kept + len(pairs), rows + sum(each.rows for each in pairs)
+            by_store += sum(each.by_store for each in pairs)
             after = pairs[-1].storage_key
-        return Tally(kept={KeepReason.NEAR_MISS: kept + rows}, missing=-rows) if kept else Tally()
+        if not kept:
+            return Tally()
+        return Tally(kept={KeepReason.NEAR_MISS: kept + rows}, missing=by_store - rows)
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ class EmitSink:
     held: list[Finding] = field(default_factory=list)
     to_mark: Counter[Verdict] = field(default_factory=Counter)
     by_prefix: dict[str, Counter[Verdict]] = field(default_factory=dict)
+    by_store: int = 0
 
     async def write(self, findings: Sequence[Finding], progress: RangeProgress | None) -> None:  # noqa: ARG002
         """Hand findings on. Those that may have a pair wait until all are known, while there is room."""
@@ -61,8 +62,10 @@ class EmitSink:
         self.held.clear()
         for start in range(0, len(paired), PAGE):
             self._hand_on(paired[start : start + PAGE])
-        rows = sum(each.verdict is Verdict.DANGLING and each.kept is KeepReason.NEAR_MISS for each in paired)
-        return Tally(kept={KeepReason.NEAR_MISS: rows}, missing=-rows) if rows else Tally()
+        near = [each for each in paired if each.kept is KeepReason.NEAR_MISS]
+        rows = [each for each in near if each.verdict is Verdict.DANGLING]
+        missing = sum(not each.by_store for each in rows)
+        return Tally(kept={KeepReason.NEAR_MISS: len(rows)}, missing=-missing) if rows else Tally()
 
     def _paired(self, finding: Finding) -> Finding:
         pair = self.gathered.pair_of(finding)
@@ -82,6 +85,7 @@ class EmitSink:
             prefix = prefix_of(finding.storage_key, self.prefixes)
             if finding.kept is None and prefix is not None:
                 self.to_mark[finding.verdict] += 1
+                self.by_store += finding.by_store
                 self.by_prefix.setdefault(prefix, Counter())[finding.verdict] += 1
         if findings:
             self.emit(findings)
@@ -179,7 +183,8 @@ async def _would_trip(
     ports: Ports, settings: RuntimeSettings, kind: PassKind, tally: Tally, sink: EmitSink
 ) -> Trip | None:
     def counted(waiting: Backlog) -> Backlog:
-        return breaker.with_findings(waiting, sink.to_mark, sink.by_prefix)
+        found = breaker.with_findings(waiting, sink.to_mark, sink.by_prefix)
+        return replace(found, by_store=max(found.by_store, sink.by_store))
 
     return await speak(ports, settings, kind, tally, counted=counted)
 

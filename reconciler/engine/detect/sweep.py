@@ -45,6 +45,7 @@ from reconciler.model import (
 from reconciler.model.keys import merge_prefixes
 from reconciler.model.spelling import Orphans
 from reconciler.planning import ranges
+from reconciler.planning.lifecycle import known_rules
 from reconciler.ports import PAGE_SIZE, Inventories
 
 log = structlog.get_logger(__name__)
@@ -347,6 +348,7 @@ class Sweep:
             ),
             before=await earlier_policy(ports, PassKind.SWEEP, policy),
             upload_window=settings.upload_window,
+            store_rules=known_rules(ports.capabilities),
             integrity=Integrity(
                 records=ports.records, wanted=is_due(compared_at, settings.integrity_interval, now)
             ),

@@ -36,6 +36,7 @@ def _rule(entry: Mapping[str, Any]) -> LifecycleRule:
         id=str(entry.get("ID") or ""),
         prefix=_prefix(entry),
         expires=_least(_after(expiry)),
+        expires_all=None if _narrowed(entry) or "Date" in expiry else _least(_after(expiry)),
         archives=_least(_archived(entry.get("Transitions"))),
         noncurrent_expires=_least(_after(noncurrent, "NoncurrentDays")),
         noncurrent_archives=_least(_archived(entry.get("NoncurrentVersionTransitions"), "NoncurrentDays")),
@@ -43,9 +44,15 @@ def _rule(entry: Mapping[str, Any]) -> LifecycleRule:
 
 
 def _prefix(entry: Mapping[str, Any]) -> str:
-    """The prefix of a rule in either form. Other filters only narrow the rule, and are not relied on."""
+    """The prefix of a rule in either form. Other filters only narrow the rule: see `_narrowed`."""
     found = entry.get("Filter") or {}
     return str(entry.get("Prefix") or found.get("Prefix") or (found.get("And") or {}).get("Prefix") or "")
+
+
+def _narrowed(entry: Mapping[str, Any]) -> bool:
+    """Whether it looks at anything but the prefix: tags, sizes, or what is not known here."""
+    found = entry.get("Filter") or {}
+    return bool({*found, *(found.get("And") or {})} - {"Prefix", "And"})
 
 
 def _after(action: Mapping[str, Any], days: str = "Days") -> Iterator[timedelta]:

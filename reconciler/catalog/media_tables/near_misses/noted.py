@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from reconciler.catalog.db.bounds import storable
 from reconciler.catalog.db.connections import AnyConnection, Database, by_index
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.media_tables import references
-from reconciler.model import Mark, NearMiss, Verdict
+from reconciler.model import BY_STORE, Mark, NearMiss, Verdict
 from reconciler.model.keys import merge_prefixes
 from reconciler.model.spelling import Orphans
 from reconciler.ports import Folded
@@ -76,7 +77,8 @@ WITH near AS MATERIALIZED (
     ORDER BY m.storage_key FOR UPDATE OF m SKIP LOCKED
 )
 DELETE FROM {SCHEMA}.marks m USING free WHERE m.storage_key = free.storage_key
-RETURNING m.storage_key, m.verdict
+RETURNING m.storage_key, m.verdict,
+          m.verdict = 'dangling' AND starts_with(m.reason, '{BY_STORE}') AS by_store
 """
 
 FORGET = f"DELETE FROM {SCHEMA}.spellings WHERE pass_id < $1"
@@ -180,10 +182,9 @@ class PostgresNearMisses:
             keys = [row["storage_key"] for row in pairs]
             withdrawn = await connection.fetch(SPARE, pass_id, keys) if keys else []
             rows = sum(row["verdict"] == Verdict.DANGLING for row in withdrawn)
-            return [
-                NearMiss(storage_key=row["storage_key"], row_key=row["row_key"], rows=0 if index else rows)
-                for index, row in enumerate(pairs)
-            ]
+            by_store = sum(row["by_store"] for row in withdrawn)
+            near = [NearMiss(storage_key=row["storage_key"], row_key=row["row_key"]) for row in pairs]
+            return [replace(near[0], rows=rows, by_store=by_store), *near[1:]] if near else near
 
         return await self._database.transaction(work)
 

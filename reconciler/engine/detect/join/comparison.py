@@ -14,6 +14,7 @@ from reconciler.errors import ListingBroken
 from reconciler.model import (
     Finding,
     KeepReason,
+    LifecycleRule,
     Nominated,
     ObjectPage,
     Policy,
@@ -23,7 +24,7 @@ from reconciler.model import (
     Tally,
 )
 from reconciler.model.keys import merge_prefixes
-from reconciler.planning import approval_gate, drift_rules, inventories
+from reconciler.planning import approval_gate, drift_rules, inventories, lifecycle
 from reconciler.planning.reporting import named_by_prefix, tally_of
 from reconciler.ports import PAGE_SIZE, Departures, Holds, Listing, Observer, Records
 
@@ -65,6 +66,8 @@ class Comparison:
     nominated: Nominated | None = None
     """The inventory that was compared, where it was no listing."""
     upload_window: timedelta = timedelta(0)
+    store_rules: Sequence[LifecycleRule] = ()
+    """The rules by which the store expires objects by itself."""
 
     def judge_object(self, stored: StoredObject) -> Finding | KeepReason:
         """An object without a row."""
@@ -75,14 +78,23 @@ class Comparison:
     def judge_missing(self, row: Record) -> Finding | KeepReason | None:
         """A row without an object."""
         if self.nominated is None:
-            return drift_rules.judge_missing(row, self.policy, self.now)
-        return inventories.judge_missing(row, self.policy, self.now, self.nominated.used.began_at)
+            found = drift_rules.judge_missing(row, self.policy, self.now)
+        else:
+            found = inventories.judge_missing(row, self.policy, self.now, self.nominated.used.began_at)
+        if isinstance(found, Finding) and (why := self._expired_by_store(row)):
+            return dataclasses.replace(found, reason=f"{why}; {found.reason}")
+        return found
 
     def counts_as_missing(self, row: Record) -> bool:
-        """Whether such a row counts towards the dangling cap."""
+        """Whether such a row counts towards the dangling cap: not where the store expired its object."""
         if self.nominated is None:
-            return drift_rules.counts_as_missing(row, self.policy, self.now)
-        return inventories.counts_as_missing(row, self.policy, self.now, self.nominated.used.began_at)
+            counts = drift_rules.counts_as_missing(row, self.policy, self.now)
+        else:
+            counts = inventories.counts_as_missing(row, self.policy, self.now, self.nominated.used.began_at)
+        return counts and not self._expired_by_store(row)
+
+    def _expired_by_store(self, row: Record) -> str:
+        return lifecycle.expired_by_store(row, self.store_rules, self.now)
 
     def listed(self, page: ObjectPage) -> None:
         """Count a page, and stamp the sweep's progress."""
