@@ -1,4 +1,4 @@
-"""Rows whose objects the bucket's own rules expired, on real stores: no loss, and dangling all the same."""
+"""Rows whose objects the bucket's own rules expired, on a real store: no loss, and dangling all the same."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ import pytest
 
 from reconciler.model import BY_STORE, Hold, HoldKind, Outcome, Verdict
 from tests.integration.site import DAY, Site
+from tests.servers import S3Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
+
+
+@pytest.fixture
+def s3_server(seaweed: S3Server) -> S3Server:
+    """One store is enough: the contract tests read the rules of each."""
+    return seaweed
 
 
 async def expiring(site: Site, prefix: str, days: int) -> None:
