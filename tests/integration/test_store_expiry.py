@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 
 import anyio.to_thread
 import pytest
 
 from reconciler.model import BY_STORE, Hold, HoldKind, Outcome, Verdict
+from tests.cli.program import reconciler
 from tests.integration.site import DAY, Site
 from tests.servers import S3Server
 
@@ -41,21 +43,24 @@ async def without_objects(site: Site, age: timedelta, number: int = 3, prefix: s
 
 
 async def test_what_the_store_expired_is_removed_however_small_the_cap_of_losses(site: Site) -> None:
-    """At the end of the sweep and at the claim, and with what went before within the day."""
+    """At the end of the sweep and at the claim, and a day's loss may go beside it, and beside what went."""
     await site.tracked("image/live")
     await expiring(site, "image/", 3)
-    for age in (5 * DAY, 6 * DAY):
+    cap = {"breaker__max_dangling": "1"}
+    for age, lost in ((5 * DAY, 0), (6 * DAY, 1)):
         await without_objects(site, age)
-        planned, findings = await site.plan(breaker__max_dangling="0")
-        assert (planned.outcome, planned.found[Verdict.DANGLING]) == (Outcome.CONVERGED, 3)
-        assert all(each.reason.startswith(BY_STORE) for each in findings)
-        first = await site.once(breaker__max_dangling="0")
+        await without_objects(site, 2 * DAY, lost)
+        planned, findings = await site.plan(**cap)
+        assert (planned.outcome, planned.found[Verdict.DANGLING]) == (Outcome.CONVERGED, 3 + lost)
+        assert sum(each.reason.startswith(BY_STORE) for each in findings) == 3
+        first = await site.once(**cap)
         assert (first.outcome, first.removed.records) == (Outcome.PENDING, 0)
-        second = await site.once(breaker__max_dangling="0")
-        assert (second.outcome, second.removed.records) == (Outcome.CONVERGED, 3)
+        second = await site.once(**cap)
+        assert (second.outcome, second.removed.records) == (Outcome.CONVERGED, 3 + lost)
     assert await site.rows() == {"image/live"}
-    reasons = await site.sql("SELECT DISTINCT reason FROM reconciler.ledger")
-    assert all(row[0].startswith(f"{BY_STORE}lifecycle rule 'three' expires 'image/'") for row in reasons)
+    told = await site.sql("SELECT DISTINCT storage_key, reason FROM reconciler.ledger")
+    explained = f"{BY_STORE}lifecycle rule 'three' expires 'image/' after 3 days; no object"
+    assert sum(row["reason"].startswith(explained) for row in told) == len(told) - 1 == 6
 
 
 async def test_what_the_rule_does_not_explain_is_loss_as_ever(site: Site) -> None:
@@ -81,14 +86,51 @@ async def test_the_other_limits_count_what_the_store_expired(site: Site) -> None
 
 
 async def test_what_is_on_hold_hides_no_loss(site: Site) -> None:
-    """It did not count among the losses, so that it is not taken off them."""
+    """It did not count among the losses, so that it is not taken off them: here one of a row past its end."""
     await site.tracked("image/live")
     await expiring(site, "image/", 3)
     await site.row("image/held", age=5 * DAY)
     async with site.catalog() as catalog:
         hold = Hold(kind=HoldKind.KEY, target="image/held", reason="a case", author="alice")
         await catalog.holds.add([hold])
-    await without_objects(site, 2 * DAY, 1)
+    await site.row("video/gone", age=2 * DAY, ExpiresAt=datetime.now(UTC) - DAY)
     report = await site.once(breaker__max_dangling="0")
     assert report.outcome is Outcome.TRIPPED
     assert "1 record without an object" in report.detail
+
+
+def rules(site: Site) -> list[dict[str, object]]:
+    found = site.bucket.client.get_bucket_lifecycle_configuration(Bucket=site.bucket.name)
+    return list(found["Rules"])
+
+
+async def lifecycle(site: Site, *words: str) -> tuple[int, str]:
+    ran = await anyio.to_thread.run_sync(
+        lambda: reconciler("lifecycle", "export", *words, env=site.environment)
+    )
+    return ran.status, ran.out
+
+
+async def test_the_difference_is_shown_first_and_rules_of_others_stay(ordered_site: Site) -> None:
+    site = ordered_site
+    await expiring(site, "other/", 3)
+    (foreign,) = rules(site)
+    site.environment["RECONCILER_DELETE_MODE"] = "quarantine"
+    status, out = await lifecycle(site)
+    assert (status, [each["Filter"] for each in json.loads(out)["Rules"]]) == (
+        0,
+        [{"Prefix": "image/"}, {"Prefix": "video/"}],
+    )
+    status, out = await lifecycle(site, "--apply", "--dry-run")
+    assert (status, [line[0] for line in out.splitlines()]) == (0, [" ", "+", "+"])
+    assert rules(site) == [foreign]
+    site.environment["RECONCILER_DRY_RUN"] = "true"
+    assert (await lifecycle(site, "--apply"))[0] == 1
+    assert rules(site) == [foreign]
+    site.environment["RECONCILER_DRY_RUN"] = "false"
+    assert (await lifecycle(site, "--apply"))[0] == 0
+    first, *ours = rules(site)
+    assert (first, len(ours)) == (foreign, 2)
+    status, out = await lifecycle(site, "--apply")
+    assert (status, {line[0] for line in out.splitlines()}) == (0, {" "})
+    assert rules(site) == [foreign, *ours]

@@ -21,6 +21,7 @@ from reconciler.stores.s3.describing import BucketDescriptions
 from reconciler.stores.s3.direct import DirectClient
 from reconciler.stores.s3.identity import BucketIdentity
 from reconciler.stores.s3.inventory import BucketFiles, inventory_configuration
+from reconciler.stores.s3.lifecycle import BucketLifecycle
 from reconciler.stores.s3.listing import BucketListing
 from reconciler.stores.s3.locks import BucketLocks
 from reconciler.stores.s3.probing.prober import BucketProber
@@ -95,6 +96,7 @@ class Bucket:
         self.uploads = RoutedUploads(lambda key: self._at(key).uploads)
         self.versions = RoutedVersions(lambda key: self._at(key).versions)
         self.locks = BucketLocks(own.calls, clients.copying)
+        self.lifecycle = BucketLifecycle(own.calls)
         self.reader = BucketReader(own.calls)
         self.descriptions = BucketDescriptions(own.calls, own.witness)
         self.writer = BucketWriter(own.calls)

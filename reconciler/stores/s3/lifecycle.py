@@ -1,6 +1,6 @@
 """The bucket's lifecycle rules, as far as the store shows them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -9,6 +9,7 @@ from reconciler.model import LifecycleRule
 from reconciler.stores.s3.faults import Refusal
 from reconciler.stores.s3.retries import Calls
 
+_WRITE: Final = "PutBucketLifecycleConfiguration"
 _ARCHIVES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Storage classes whose objects must be restored before they are read or copied. GLACIER_IR is not one."""
 
@@ -71,3 +72,31 @@ def _archived(transitions: Any, days: str = "Days") -> Iterator[timedelta]:  # n
 
 def _least(found: Iterator[timedelta]) -> timedelta | None:
     return min(found, default=None)
+
+
+class BucketLifecycle:
+    """The rules as S3 writes them, each one, to be read, shown and written as a whole."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def read(self) -> Sequence[Mapping[str, Any]]:
+        """Every rule, whatever its state. Raises StoreUnavailable, Halt."""
+        try:
+            return await self._calls.send("GetBucketLifecycleConfiguration", _all)
+        except Refusal as refusal:
+            if refusal.code == "NoSuchLifecycleConfiguration":
+                return ()
+            raise self._calls.place.explain("GetBucketLifecycleConfiguration", refusal) from None
+
+    async def write(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Replace them all. Raises StoreUnavailable, Halt."""
+        wanted = {"Rules": list(rules)}
+        try:
+            await self._calls.send(_WRITE, lambda _: None, LifecycleConfiguration=wanted)
+        except Refusal as refusal:
+            raise self._calls.place.explain(_WRITE, refusal) from None
+
+
+def _all(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return tuple(answer.get("Rules") or ())
