@@ -166,6 +166,8 @@ MEASURED = (
     "integration/test_demo.py",
     "integration/test_erasure.py",
     "integration/test_group_policies.py",
+    "integration/test_hints.py",
+    "integration/test_inventory.py",
     "integration/test_quarantine_bucket.py",
     "integration/test_traces.py",
     "integration/test_undo.py",

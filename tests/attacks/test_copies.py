@@ -42,7 +42,7 @@ async def copied(site: Site, server: EmbeddedPostgres) -> AsyncIterator[Site]:
     admin = await asyncpg.connect(server.url())
     try:
         await admin.execute(f'CREATE DATABASE "{name}-copy" TEMPLATE "{name}" STRATEGY file_copy')
-        yield make_site(server.url(f"{name}-copy"), site.bucket)
+        yield make_site(server.url(f"{name}-copy"), site.bucket, calm=True)
     finally:
         await admin.execute(f'DROP DATABASE IF EXISTS "{name}-copy" WITH (FORCE)')
         await admin.close()

@@ -550,7 +550,7 @@ async def test_a_pass_finds_the_marks_of_its_keys_without_reading_all(stage: Sta
     keys, ids = [f"2/{n}" for n in range(9)], [row["id"] for row in await stage.sql.fetch(NOTED)]
     query, given = {
         "take": (departures.TAKE, (ids,)),
-        "rejoin": (REJOIN_MARKS, (keys, ["departed"] * 9, 2, False, "departure", [False] * 9)),
+        "rejoin": (REJOIN_MARKS, (keys, ["departed"] * 9, 2, False, "departure", [False] * 9, None)),
         "supersede": (departures.SUPERSEDE, (keys,)),
     }[statement]
     async with stage.sql.transaction():

@@ -81,6 +81,9 @@ class Untouchable:
         raise AssertionError(f"{name} was reached")
 
 
+HARMLESS = {"adopt", "copy", "reveal", "withdraw"}
+"""Copies, rows made and markers taken away delete nothing: they bring back what should not have gone."""
+
 ASKED = "stopped"
 """Writes nothing: it says why the others would refuse."""
 WRITES = [
@@ -124,9 +127,8 @@ async def test_the_gateway_refuses_every_write_in_dry_run(write: str) -> None:
         await ask(media, write)
 
 
-@pytest.mark.parametrize("write", [write for write in WRITES if write not in {"copy", "reveal", "withdraw"}])
+@pytest.mark.parametrize("write", [write for write in WRITES if write not in HARMLESS])
 async def test_the_gateway_refuses_all_that_deletes_while_paused(write: str) -> None:
-    """Copies, and markers taken away, delete nothing: they bring back what should not have gone."""
     ports: Any = Untouchable(paused)
     media = WriteGuard(ports, lambda: Mode.LIVE, lambda: True, sealed)
     with pytest.raises(Refused, match=r"paused by alice@host \(a restore is under way\).*reconciler resume"):
@@ -151,6 +153,6 @@ async def test_it_says_why_it_would_refuse(
 
 
 def test_the_write_paths_are_those_we_know() -> None:
-    deleting = {"claim", "rescue", "delete", "purge", "abort", "confirm"}
-    assert set(WRITES) == deleting | {"copy", "reveal", "withdraw"}
+    deleting = {"claim", "rescue", "delete", "purge", "abort", "confirm", "wipe"}
+    assert set(WRITES) == deleting | HARMLESS
     assert Deletion(key="a").etag is None

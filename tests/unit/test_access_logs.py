@@ -48,8 +48,18 @@ def lines(path: str, status: int = 200, method: str = "GET", host: str = "cdn.ex
         f"2026-11-30\t12:30:05\tDFW3\t512\t192.0.2.1\t{method}\td1.cloudfront.net\t{path}\t{status}\t-\t"
         f"{quote(agent)}\tv=1\t-\tHit\tabc==\t{host}\thttps"
     )
+    front_json = {
+        "date": "2026-11-30",
+        "time": "12:30:05",
+        "cs-method": method,
+        "cs-uri-stem": path,
+        "sc-status": status,
+        "cs(User-Agent)": quote(agent),
+        "x-host-header": host,
+    }
     return {
         "cloudfront": front.encode(),
+        "cloudfront json": json.dumps(front_json).encode(),
         "cloudflare ns": json.dumps({**flare, "EdgeStartTimestamp": int(AT) * 10**9}).encode(),
         "cloudflare s": json.dumps({**flare, "EdgeStartTimestamp": int(AT)}).encode(),
         "cloudflare rfc": json.dumps({**flare, "EdgeStartTimestamp": "2026-11-30T12:30:05Z"}).encode(),

@@ -13,7 +13,7 @@ import pytest
 from joserfc.jwk import OKPKey
 
 from reconciler.errors import ConfigError, NotDone
-from reconciler.model import ErasureCase, ErasureKind, Traces
+from reconciler.model import Certified, ErasureCase, ErasureKind, Traces
 from reconciler.operations.erasures import verify
 from reconciler.operations.notary import FileNotary
 from reconciler.planning import certificates
@@ -148,7 +148,16 @@ def test_a_chain_that_was_cut_or_put_together_otherwise_is_noticed(tmp_path: Pat
     assert "its signature is not good" in " ".join(faults(first, third))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"certificate": {}, "digest": "", "signature": null}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"certificate": {}, "digest": "", "signature": null}',
+        '{"certificate": {"number": 1, "previous": null, "format": "x"}, "digest": "", "signature": null}',
+    ],
+)
 def test_what_is_no_certificate_is_told(tmp_path: Path, text: str) -> None:
     (file := tmp_path / "x.json").write_text(text)
     assert len(faults(file)) == 1
@@ -179,3 +188,11 @@ def test_a_key_that_cannot_be_used_is_refused_with_how_to_make_one(tmp_path: Pat
     public = key_file(tmp_path, "made", private=False)
     with pytest.raises(ConfigError, match="signs nothing"):
         FileNotary(str(public), None)
+
+
+def test_a_chain_keeps_its_salt_unless_its_newest_certificate_cannot_be_read() -> None:
+    document = written()
+    newest = Certified(digest="", number=1, document=json.dumps({"certificate": document}))
+    assert certificates.salt_of(newest) == document["subject"]["salt"]
+    broken = Certified(digest="", number=1, document="{")
+    assert certificates.salt_of(broken) == certificates.salt_of(None) == ""

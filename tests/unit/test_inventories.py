@@ -153,6 +153,8 @@ def test_a_range_beyond_the_memory_is_compared_in_halves(
             "before the one last used",
         ),
         (USED, InventoryUsed(name="n", digest="e", began_at=USED.began_at, delivered_at=NOW), "has changed"),
+        (replace(USED, began_at=NOW - 73 * HOUR), None, "longer ago than 3d"),
+        (replace(USED, delivered_at=NOW + HOUR), None, "which is later than now"),
     ],
 )
 def test_an_inventory_is_used_again_but_never_an_older_one(
@@ -175,6 +177,11 @@ def test_what_the_program_deleted_since_is_not_missed() -> None:
     gone = Backlog(pending={}, gone={}, since={Verdict.ORPHAN: 15})
     since = Backlog(pending={}, gone={}, since={Verdict.ORPHAN: 15}, by_prefix={"image/": gone})
     assert inventories.incomplete(USED, seen, before, since, marked=True) is None
+    assert "lacks .reconciler/identity.json" in (
+        inventories.incomplete(USED, seen, before, since, marked=False) or ""
+    )
+    in_all = Tally(objects=300)
+    assert "185 objects" in (inventories.incomplete(USED, seen, in_all, NOTHING, marked=True) or "")
     rows = {"image/": PrefixSeen(objects=100, rows=120)}
     assert "the table has rows for 120" in (
         inventories.incomplete(USED, rows, None, NOTHING, marked=True) or ""
@@ -192,6 +199,16 @@ def test_a_row_counts_by_when_the_inventory_began_and_an_object_by_when_rows_wer
     assert inventories.judge_object(fresh, policy, NOW, HOUR) is KeepReason.PENDING
     found = inventories.judge_object(build.stored(last_modified=NOW - DAY), policy, NOW, HOUR)
     assert not isinstance(found, KeepReason)
+    elsewhere = build.stored("other/a", last_modified=NOW - DAY)
+    assert inventories.judge_object(elsewhere, policy, NOW, HOUR) is KeepReason.OUTSIDE_PREFIX
+
+
+def test_the_object_is_the_listed_one_by_etag_size_and_second() -> None:
+    listed = build.stored(last_modified=NOW + timedelta(microseconds=7))
+    assert inventories.same(listed, build.stored(last_modified=NOW))
+    assert not inventories.same(listed, build.stored(last_modified=NOW + timedelta(seconds=1)))
+    assert not inventories.same(listed, build.stored(last_modified=NOW, size=11))
+    assert not inventories.same(listed, build.stored(last_modified=NOW, etag="e2"))
 
 
 @pytest.mark.anyio

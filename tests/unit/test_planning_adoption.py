@@ -47,6 +47,25 @@ def test_whose_it_is(owner: OwnerFrom | None, expected: str | None) -> None:
     assert owner_of("image/9/a", FOUND, owner) == expected
 
 
+def test_without_a_look_at_the_object_its_metadata_says_nothing() -> None:
+    assert owner_of("image/9/a", None, FIELD) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("=?utf-8?b?Y2Fmw6k=?=", "café"), ("=?no-such-charset?b?Y2Fm?=", "=?no-such-charset?b?Y2Fm?=")],
+)
+def test_what_is_not_ascii_comes_as_mail_writes_it(written: str, expected: str) -> None:
+    columns = {
+        "Prompt": ValueFrom(source=ValueSource.METADATA, name="prompt"),
+        "Origin": ValueFrom(source=ValueSource.CONSTANT, name="imported"),
+    }
+    found = replace(FOUND, metadata={"created-by": "7", "prompt": written})
+    row = row_of("a", found, AdoptionTerms(owner=FIELD, columns=columns), policy(), NOW, owned=True)
+    assert isinstance(row, Adoptable)
+    assert (row.values["Prompt"], row.values["Origin"]) == (expected, None), "a constant is the statement's"
+
+
 def test_a_row_says_what_the_object_does() -> None:
     columns = {"Prompt": ValueFrom(source=ValueSource.METADATA, name="prompt")}
     row = row_of("a", FOUND, AdoptionTerms(owner=FIELD, columns=columns), policy(), NOW, owned=True)
