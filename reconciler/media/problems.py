@@ -17,7 +17,7 @@ HINTS: Mapping[str, str] = {
     "no_such_medium": "Present the virtual key that it belongs to, or a link that is still good.",
     "no_such_path": "/v1/openapi.json lists every path that is served.",
     "no_such_method": "Allow says which it takes.",
-    "no_links": "Present the virtual key; whoever runs the service has switched links off.",
+    "no_links": "Present the virtual key. Whoever runs the service finds in its settings and log why.",
     "no_such_range": "Ask for bytes below the size that Content-Range says.",
     "unavailable": "Ask again in a few seconds.",
     "too_many_requests": "Wait until others have ended.",
