@@ -104,6 +104,14 @@ async def test_many_are_sent_in_requests_as_large_as_are_taken(cdn: Cdn) -> None
     assert len(cdn.requests) == {"cloudflare": 3, "webhook": 3, "cloudfront": 1}.get(cdn.name, 230)
 
 
+async def test_a_provider_that_fails_within_each_batch_gets_on_with_messages_of_two_urls(cdn: Cdn) -> None:
+    """They would wait for ever if all second URLs came after all first ones."""
+    answer = cdn.answer
+    cdn.answer = lambda cdn, asked: Reply(503) if len(cdn.requests) == 3 else answer(cdn, asked)
+    two = [_message(each, f"image/{each}", url=f"https://media.example/{each}") for each in range(200)]
+    assert (await _send(cdn, *two)).arrived
+
+
 async def test_a_key_that_has_ended_is_purged_once_by_its_tag(cdn: Cdn) -> None:
     messages = [_message(number, f"image/{number}", "a 1") for number in range(50)]
     others = [

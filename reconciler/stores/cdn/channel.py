@@ -78,14 +78,15 @@ class CdnChannel:
     async def send(self, messages: Sequence[Message]) -> Delivered:
         told = _Told()
         ended, ended_at = await self._ended(messages)
-        await self._purge({cache_tag(each) for each in ended}, told, by_tag=True)
+        await self._purge(sorted(cache_tag(each) for each in ended), told, by_tag=True)
         forgotten = {each for each in ended if cache_tag(each) in told.done}
         # A tag that is refused says nothing of the URLs; one that was not sent is sent once it can be.
         waiting = ended if told.away else forgotten
         rest = [each for each in messages if not _of_those_alone(each, waiting)]
         spread = [each.id for each in rest if each.kind == KEY_REVOKED]
         urls = {each.id: self._urls(each) for each in rest if each.kind != KEY_REVOKED}
-        await self._purge({url for of in urls.values() for url in of}, told, by_tag=False)
+        # Message by message: one that has two URLs arrives also where a provider never takes the whole batch.
+        await self._purge(dict.fromkeys(url for of in urls.values() for url in of), told, by_tag=False)
         return Delivered(
             arrived={
                 one: f"{self.receiver} {told.done[of[0]]}".strip() if of else None
@@ -118,11 +119,11 @@ class CdnChannel:
         return list(dict.fromkeys(found))
 
     async def _purge(self, targets: Collection[str], told: _Told, *, by_tag: bool) -> None:
-        """Purge them in as many requests as that takes, until the provider is away."""
+        """Purge them in their order, in as many requests as that takes, until the provider is away."""
         provider = self._provider
         ask, pace = (provider.tags, self._tag_pace) if by_tag else (provider.urls, self._url_pace)
         size = provider.tags_at_once if by_tag else provider.urls_at_once
-        ordered = sorted(targets)
+        ordered = list(targets)
         chunks = [ordered[at : at + size] for at in range(0, len(ordered), size)]
         while chunks and not told.away:
             chunk = chunks.pop(0)
