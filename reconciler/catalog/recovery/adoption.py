@@ -7,11 +7,9 @@ before it looks, has ended: then the claim finds the row. So no row is made for 
 
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import anyio
 import asyncpg
 
 from reconciler.catalog.db.bounds import storable
@@ -200,7 +198,6 @@ class PostgresAdoptions:
         self._media = media
         self._tables = tables
         self._how: tuple[AdoptionTerms, Making] | None = None
-        self._alone = anyio.Lock()
 
     @property
     def owned(self) -> bool:
@@ -332,8 +329,14 @@ class PostgresAdoptions:
 
         async def work(connection: AnyConnection) -> Sequence[Adopted]:
             how = await self._making(connection, terms)
-            async with _taken_back(connection) if dry_run else nullcontext():
+            trial = connection.transaction()
+            await trial.start()
+            try:
                 made, why = await self._make(connection, rows, how, prefixes, judge)
+            except BaseException:
+                await trial.rollback()
+                raise
+            await (trial.rollback() if dry_run else trial.commit())
             why |= left
             settled = [
                 *(Adopted(storage_key=key, size=0, reason=each) for key, each in why.items()),
@@ -364,9 +367,7 @@ class PostgresAdoptions:
                 await _note(connection, f"owner by {terms.owner}", adoption.id, made)
             return settled
 
-        # Who waits for the table's lock gives up soon, so that our own pages wait here.
-        async with nullcontext() if self._media.unique else self._alone:
-            return await self._database.transaction(work)
+        return await self._database.transaction(work)
 
     async def _make(
         self,
@@ -632,17 +633,6 @@ class PostgresAdoptions:
             *await self._removed(connection, rows[:middle]),
             *await self._removed(connection, rows[middle:]),
         ]
-
-
-@asynccontextmanager
-async def _taken_back(connection: AnyConnection) -> AsyncIterator[None]:
-    """What is done in it is tried, and taken back at its end."""
-    trial = connection.transaction()
-    await trial.start()
-    try:
-        yield
-    finally:
-        await trial.rollback()
 
 
 async def _take(connection: AnyConnection, adoption_id: int, by: str) -> bool:

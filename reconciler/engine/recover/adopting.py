@@ -1,6 +1,6 @@
 """Adoption: look at each object without a row, and make its row where its owner is known."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import anyio
@@ -29,14 +29,10 @@ log = structlog.get_logger(__name__)
 PAGE = 500
 """Rows made in one transaction."""
 
-PAGES = 6
-"""Pages under way at once: while some are written, the objects of others are looked at."""
+PAGES = 4
+"""Pages under way at once: while one is written, the objects of others are looked at."""
 
-LOOKED_AT = 2
-"""Pages whose objects are looked at at once. Were it all, all would be written at once too, and the store
-would wait; were it one, it would wait at each page's end."""
-
-HEADS = 32
+HEADS = 16
 """Objects of a page that are looked at at once."""
 
 TRIES = 5
@@ -67,7 +63,6 @@ class Adopter:
         self._after = ""
         self._next_at = 0.0
         self._turn = anyio.Lock()
-        self._looking = anyio.Semaphore(LOOKED_AT)
 
     async def run(self, adoption: BegunAdoption) -> None:
         """Until every candidate is settled. Raises Retryable, Halt: what is settled by then stays settled."""
@@ -109,13 +104,7 @@ class Adopter:
                 return
 
     async def _adopt(self, adoption: BegunAdoption, page: Sequence[Candidate]) -> Sequence[Adopted]:
-        rows, left = await self._look(page)
-        return await self._guard.adopt(
-            adoption, rows, left, self._terms, self._policy.prefixes, self._judge, dry_run=self._dry_run
-        )
-
-    async def _look(self, page: Sequence[Candidate]) -> tuple[Sequence[Adoptable], Mapping[str, str]]:
-        """The rows to make, in the order of their keys; and why others are not, by key."""
+        now = await self._ports.records.now()
         rows: list[Adoptable] = []
         left: dict[str, str] = {}
 
@@ -127,10 +116,11 @@ class Adopter:
             else:
                 left[key] = made
 
-        async with self._looking:
-            now = await self._ports.records.now()
-            await for_each(page, look, concurrency=HEADS)
-        return sorted(rows, key=lambda row: row.storage_key), left
+        await for_each(page, look, concurrency=HEADS)
+        rows.sort(key=lambda row: row.storage_key)
+        return await self._guard.adopt(
+            adoption, rows, left, self._terms, self._policy.prefixes, self._judge, dry_run=self._dry_run
+        )
 
     async def _row_of(self, key: str, now: datetime) -> Adoptable | str:
         owner = self._terms.owner
