@@ -19,7 +19,7 @@ from tests.integration.test_crash import kill_once
 from tests.servers import Bucket, fresh_database
 from tests.support.buckets import config_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
 MARKER = ".reconciler/identity.json"
 DELAYED = {"delete_delay": "1h"}

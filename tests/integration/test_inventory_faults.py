@@ -46,6 +46,8 @@ def site(ordered_site: Site, tmp_path: Path) -> Site:
         "inventory__id": "daily",
         "inventory__directory": str(tmp_path),
         "upload_window": "0s",
+        # A busy machine may take its time to renew it; the dead one's is ended by `killed_at`.
+        "lease__ttl": "10s",
     }
     return Site(ordered_site.database, ordered_site.bucket, ordered_site.settings(**changes))
 
