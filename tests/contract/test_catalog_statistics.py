@@ -11,10 +11,11 @@ import anyio.to_thread
 import asyncpg
 import pytest
 
-from reconciler.catalog import migrate, statistics
+from reconciler.catalog import migrate
 from reconciler.catalog.db import patient
 from reconciler.catalog.db.config import CatalogConfig, MediaColumns, TableMapping
 from reconciler.catalog.open import open_catalog
+from reconciler.catalog.statistics import stored as stored_rows
 from reconciler.errors import CatalogUnavailable, LeaseLost
 from reconciler.model import (
     DAYS,
@@ -367,7 +368,7 @@ async def test_a_reading_that_takes_too_long_ends_and_says_so(
     # Of one millisecond Postgres may forget, between two messages, whose request the end was.
     monkeypatch.setattr(patient, "PATIENCE", timedelta(milliseconds=100))
     monkeypatch.setattr(
-        statistics,
+        stored_rows,
         "STORAGE",
         "SELECT pg_catalog.pg_sleep(60), $1::text, $2::text -- {names}{size}{media}{within}{top}",
     )
