@@ -4,23 +4,19 @@ None of it takes the lease, so it runs at the same time as a leader. A row lock 
 excludes the two from each other; both take it in the order of the passes' ids.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
-
-import asyncpg
 
 from reconciler.catalog.db.connections import AnyConnection, Database
 from reconciler.catalog.db.schema import SCHEMA
 from reconciler.catalog.mark_rows import MARK_COLUMNS, mark_from
 from reconciler.catalog.pass_groups import STATE, to_decide
+from reconciler.catalog.passes import counted_marks, tripped_passes
 from reconciler.catalog.passes.backlog import APPROVED
 from reconciler.catalog.passes.rows import pass_from
-from reconciler.errors import ErrorKind, NotDone
-from reconciler.model import Approval, Pass, PassDetail, PassKind, PassState, Verdict
-from reconciler.model.keys import merge_prefixes, prefix_end
+from reconciler.model import Approval, PassDetail, PassKind, PassState
 
 WITHDRAWN_AT_ONCE = 10_000
 """Marks that one statement of `discard` deletes: a writer waits for at most one such statement."""
@@ -42,30 +38,11 @@ WHERE ($1::bigint IS NULL OR p.id < $1)
 ORDER BY p.id DESC LIMIT $4
 """
 
-TOGETHER = f"""
-SELECT id, both_sides FROM {SCHEMA}.passes WHERE kind = $1 AND state = 'tripped' AND id <= $2 ORDER BY id
-"""
-
-COUNTS = f"""
-SELECT m.pass_id, m.verdict, b.prefix, count(*) AS keys, coalesce(sum(m.bytes), 0)::bigint AS bytes
-FROM {SCHEMA}.marks m
-LEFT JOIN unnest($2::text[], $3::text[]) AS b (prefix, high)
-    ON m.storage_key >= b.prefix AND (b.high IS NULL OR m.storage_key < b.high)
-WHERE m.pass_id = ANY($1::bigint[])
-GROUP BY 1, 2, 3
-"""
-
 EXAMPLES = f"""
 SELECT {MARK_COLUMNS} FROM (
     SELECT *, row_number() OVER (PARTITION BY verdict ORDER BY storage_key) AS place
     FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[])) m
 WHERE m.place <= $2 ORDER BY m.verdict, m.storage_key
-"""
-
-# Locks in the order of ids, as a pass does that ends: older ones, then its own.
-LOCK = f"""
-SELECT id, state, both_sides FROM {SCHEMA}.passes
-WHERE kind = $1 AND state IN ('running', 'tripped') ORDER BY id FOR UPDATE
 """
 
 # The stamp is this transaction's own xid: newer than every mark, since they were committed before
@@ -131,8 +108,6 @@ WITH gone AS (
 ), {NOTED}
 """
 
-FOUND = f"SELECT count(*) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[]) AND state = 'found'"
-
 DUE = f"SELECT min(due_at), max(due_at) FROM {SCHEMA}.marks WHERE pass_id = ANY($1::bigint[])"
 
 # A claim compares with the same times (`deletion_caps`). Passes of one decision share its time.
@@ -147,12 +122,6 @@ GROUP BY p.kind, p.decided_by, p.decided_at ORDER BY 1
 """
 
 SUPERSEDED = f"SELECT id FROM {SCHEMA}.passes WHERE superseded_by = $1 AND state = 'failed' ORDER BY id"
-
-# A pass that is not tripped, and the decision that superseded it.
-NOT_TRIPPED = f"""
-SELECT {STATE} AS state, p.decided_by, p.superseded_by, s.state AS other_state, s.decided_by AS other_by
-FROM {SCHEMA}.passes p LEFT JOIN {SCHEMA}.passes s ON s.id = p.superseded_by WHERE p.id = $1
-"""
 
 
 class Approved(NamedTuple):
@@ -207,16 +176,16 @@ class PostgresApprovals:
     async def _details(self, query: str, *arguments: object) -> Sequence[PassDetail]:
         async with self._database.connection() as connection:
             passes = [pass_from(row) for row in await connection.fetch(query, *arguments)]
-            together = [await _together(connection, each) for each in passes]
+            together = [await counted_marks.together(connection, each) for each in passes]
             ids = sorted({pass_id for each in together for pass_id in each})
-            counts, _ = await _counts(connection, ids, ())
+            counts, _ = await counted_marks.by_pass(connection, ids, ())
         return [
             PassDetail(
                 current=current,
-                marks=_sum(counts[pass_id] for pass_id in ids),
+                marks=counted_marks.added_up(counts[pass_id] for pass_id in ids),
                 examples=(),
                 together=[*ids],
-                to_decide=to_decide(ids, _marked(counts)),
+                to_decide=to_decide(ids, counted_marks.marked(counts)),
             )
             for current, ids in zip(passes, together, strict=True)
         ]
@@ -226,21 +195,21 @@ class PostgresApprovals:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(f"SELECT * FROM {SCHEMA}.passes WHERE id = $1", pass_id)
             if row is None:
-                raise _unknown(pass_id)
+                raise tripped_passes.unknown(pass_id)
             current = pass_from(row)
-            ids = await _together(connection, current)
+            ids = await counted_marks.together(connection, current)
             prefixes = current.policy.prefixes if current.policy else ()
-            counts, sizes = await _counts(connection, [*ids], prefixes)
+            counts, sizes = await counted_marks.by_pass(connection, [*ids], prefixes)
             shown = await connection.fetch(EXAMPLES, [*ids], examples)
             due = await connection.fetchrow(DUE, [*ids])
             superseded = await connection.fetch(SUPERSEDED, pass_id)
         return PassDetail(
             current=current,
-            marks=_sum(counts.values()),
+            marks=counted_marks.added_up(counts.values()),
             bytes=sizes,
             examples=[mark_from(each) for each in shown],
             together=[*ids],
-            to_decide=to_decide(ids, _marked(counts)),
+            to_decide=to_decide(ids, counted_marks.marked(counts)),
             supersedes=[each["id"] for each in superseded],
             due=(due[0], due[1]) if due and due[0] else None,
         )
@@ -264,12 +233,12 @@ class PostgresApprovals:
     async def require(self, pass_id: int, action: str) -> None:
         """Raises NotDone unless there is this to do about the pass, such as `approve`: it is tripped."""
         async with self._database.connection() as connection:
-            await _lock(connection, pass_id, action)
+            await tripped_passes.lock(connection, pass_id, action)
 
     async def left(self, ids: Sequence[int]) -> int:
         """How many marks these passes have that nothing has claimed."""
         async with self._database.connection() as connection:
-            left: int = await connection.fetchval(FOUND, ids)
+            left: int = await connection.fetchval(tripped_passes.FOUND, ids)
         return left
 
     async def listed_by(self, ids: Sequence[int], only: Collection[tuple[str, str]]) -> int:
@@ -296,11 +265,11 @@ class PostgresApprovals:
         """
 
         async def work(connection: AnyConnection) -> Approved:
-            locked = await _lock(connection, pass_id, "approve")
+            locked = await tripped_passes.lock(connection, pass_id, "approve")
             tripped = [row for row in locked if row["state"] == PassState.TRIPPED]
             together = [row for row in tripped if row["id"] <= pass_id]
             if any(row["both_sides"] for row in together) and not understood:
-                raise _not_understood(pass_id)
+                raise tripped_passes.not_understood(pass_id)
             ids = [row["id"] for row in together]
             later = [row["id"] for row in tripped if row["id"] > pass_id]
             withdrawn = 0
@@ -311,7 +280,7 @@ class PostgresApprovals:
                 later = [row["id"] for row in locked if row["id"] not in ids]
             await connection.execute(APPROVE, ids, who)
             await connection.execute(END, later, f"pass {pass_id} was approved", pass_id)
-            return Approved(await connection.fetchval(FOUND, ids), withdrawn)
+            return Approved(await connection.fetchval(tripped_passes.FOUND, ids), withdrawn)
 
         return await self._database.transaction(work)
 
@@ -324,7 +293,7 @@ class PostgresApprovals:
         async def work(connection: AnyConnection) -> list[int]:
             # A running pass ends too: it leaves out keys that it saw marked already, and would look smaller
             # than it is without those marks.
-            locked = await _lock(connection, pass_id, "discard")
+            locked = await tripped_passes.lock(connection, pass_id, "discard")
             ids = [row["id"] for row in locked if row["id"] <= pass_id and row["state"] == PassState.TRIPPED]
             await connection.execute(DISCARD, ids, who)
             rest = [row["id"] for row in locked if row["id"] not in ids]
@@ -343,104 +312,3 @@ class PostgresApprovals:
             withdrawn += deleted
             if deleted < WITHDRAWN_AT_ONCE:
                 return withdrawn
-
-
-async def _lock(connection: AnyConnection, pass_id: int, action: str) -> Sequence[asyncpg.Record]:
-    """Lock the running and tripped passes of its kind; raises NotDone unless the pass itself is tripped."""
-    kind = await connection.fetchval(f"SELECT kind FROM {SCHEMA}.passes WHERE id = $1", pass_id)
-    if kind is None:
-        raise _unknown(pass_id)
-    locked: Sequence[asyncpg.Record] = await connection.fetch(LOCK, kind)
-    tripped = [each for each in locked if each["state"] == PassState.TRIPPED]
-    mine = next((each for each in tripped if each["id"] == pass_id), None)
-    if mine is None:
-        raise await _not_tripped(connection, pass_id, action, [each["id"] for each in tripped])
-    worse = next((each["id"] for each in reversed(tripped) if each["both_sides"]), pass_id)
-    if worse > pass_id and not mine["both_sides"]:
-        raise NotDone(
-            ErrorKind.CONFLICT,
-            "later_pass_first",
-            f"pass {worse}, later than {pass_id}, found both sides wrong: decide about that one",
-            pass_id=pass_id,
-            later=worse,
-        )
-    return locked
-
-
-async def _not_tripped(
-    connection: AnyConnection, pass_id: int, action: str, waiting: Sequence[int]
-) -> NotDone:
-    """`waiting`: the tripped passes of its kind."""
-    row = await connection.fetchrow(NOT_TRIPPED, pass_id)
-    assert row is not None
-    by = f" (decided by {row['decided_by']})" if row["decided_by"] else ""
-    other = row["superseded_by"]
-    if other is not None:
-        # A pass that was begun anew is superseded by the new one, about which nobody has decided.
-        verb = "approved" if row["other_state"] == PassState.RELEASED else "discarded"
-        by = f" by pass {other}" + (f", which {row['other_by']} has {verb}" if row["other_by"] else "")
-    tail = f": there is nothing to {action}"
-    if waiting:
-        marks: int = await connection.fetchval(FOUND, waiting)
-        tail += f"; pass {waiting[-1]} is the one that waits for a decision, with {marks:,} marked"
-    elif other is not None:
-        tail += "; what it found is judged again by the next pass"
-    return NotDone(
-        ErrorKind.CONFLICT,
-        "pass_not_tripped",
-        f"pass {pass_id} is {row['state']}{by}, not tripped{tail}",
-        pass_id=pass_id,
-        state=row["state"],
-        decided_by=row["decided_by"],
-        superseded_by=other,
-        waits=waiting[-1] if waiting else None,
-    )
-
-
-def _unknown(pass_id: int) -> NotDone:
-    return NotDone(ErrorKind.NOT_FOUND, "no_such_pass", f"there is no pass {pass_id}", pass_id=pass_id)
-
-
-def _not_understood(pass_id: int) -> NotDone:
-    return NotDone(
-        ErrorKind.CONFLICT,
-        "both_sides",
-        f"pass {pass_id} found orphans and dangling records above their limits at once, which says that the"
-        " comparison itself is wrong (another bucket, database, prefix or mapping); nothing was approved."
-        " Mend that and discard the pass; or, if both sides really are to go, say that this is understood",
-        pass_id=pass_id,
-    )
-
-
-async def _together(connection: AnyConnection, current: Pass) -> Mapping[int, bool]:
-    """The passes that one decision covers, this one and tripped ones before it: is each of both sides?."""
-    if current.state is not PassState.TRIPPED:
-        return {current.id: current.both_sides}
-    rows = await connection.fetch(TOGETHER, current.kind.value, current.id)
-    return {row["id"]: row["both_sides"] for row in rows}
-
-
-def _marked(counts: Mapping[int, Mapping[tuple[str, Verdict], int]]) -> set[int]:
-    return {pass_id for pass_id, marks in counts.items() if sum(marks.values())}
-
-
-async def _counts(
-    connection: AnyConnection, ids: Sequence[int], prefixes: Sequence[str]
-) -> tuple[Mapping[int, Mapping[tuple[str, Verdict], int]], Mapping[tuple[str, Verdict], int]]:
-    """Marks by pass, and within it by prefix and verdict; and the bytes of all by the latter."""
-    names = merge_prefixes(prefixes)
-    ends = [prefix_end(name) for name in names]
-    counts: dict[int, Counter[tuple[str, Verdict]]] = defaultdict(Counter)
-    sizes: Counter[tuple[str, Verdict]] = Counter()
-    for row in await connection.fetch(COUNTS, ids, list(names), ends):
-        part = row["prefix"] or "", Verdict(row["verdict"])
-        counts[row["pass_id"]][part] += row["keys"]
-        sizes[part] += row["bytes"]
-    return counts, sizes
-
-
-def _sum(counts: Iterable[Mapping[tuple[str, Verdict], int]]) -> Mapping[tuple[str, Verdict], int]:
-    total: Counter[tuple[str, Verdict]] = Counter()
-    for each in counts:
-        total.update(each)
-    return total
