@@ -240,15 +240,26 @@ key: database-url
 {{- end }}
 {{- end }}
 - name: tmp
-{{- if eq .Values.sweep.source "list" }}
   emptyDir:
     sizeLimit: 64Mi
-{{- else }}
-  emptyDir: {}
-{{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{- /* Where the daemon keeps the inventory that it compares. It outlives the container, not the pod. */}}
+{{- define "reconciler.inventoryDirectory" -}}/inventory{{- end -}}
+
+{{- define "reconciler.inventoryMounted" -}}
+{{- if and (ne .Values.sweep.source "list") (not .Values.inventory.directory) -}}true{{- end -}}
+{{- end -}}
+
+{{- /* Twice the setting, which counts for the inventory's files and again for the comparison: 40GiB makes 80Gi. */}}
+{{- define "reconciler.inventoryRoom" -}}
+{{- $disk := toJson .Values.inventory.disk | trimAll "\"" -}}
+{{- $number := regexFind "^[0-9.]+" $disk -}}
+{{- $unit := trimPrefix $number $disk | trim | trimSuffix "B" | upper | replace "I" "i" -}}
+{{- mulf 2 $number | toJson }}{{ eq $unit "K" | ternary "k" $unit -}}
 {{- end -}}
 
 {{- define "reconciler.imagePullSecrets" -}}

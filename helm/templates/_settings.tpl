@@ -43,9 +43,7 @@ inventory:
   max_age: {{ toJson $v.inventory.maxAge }}
   memory: {{ toJson $v.inventory.memory }}
   disk: {{ toJson $v.inventory.disk }}
-  {{- with $v.inventory.directory }}
-  directory: {{ toJson . }}
-  {{- end }}
+  directory: {{ toJson (default (include "reconciler.inventoryDirectory" $) $v.inventory.directory) }}
 {{- end }}
 integrity_interval: {{ toJson $v.integrityInterval }}
 hold_for: {{ toJson $v.holdFor }}

@@ -59,6 +59,7 @@ def test_every_alert_of_the_reconciler_is_there() -> None:
         "DryRun",
         "ConfigReloadFailed",
         "PassStale",
+        "InventoryOld",
         "BreakerTripped",
         "BacklogNotDraining",
         "OldestMarkTooOld",

@@ -463,3 +463,19 @@ def test_long_names_stay_within_what_kubernetes_takes() -> None:
     assert ended.status == 0, ended.err
     made: list[Manifest] = [document for document in yaml.safe_load_all(ended.out) if document]
     assert max(len(manifest["metadata"]["name"]) for manifest in made) <= 63
+
+
+@pytest.mark.parametrize(
+    ("disk", "limit"), [("40GiB", "80Gi"), ("1.5 TB", "3T"), ("9kB", "18k"), (1048576, 2097152)]
+)
+def test_a_sweep_by_inventory_has_room_of_its_own(disk: object, limit: object) -> None:
+    """What the files may take, and the comparison; none where `directory` is on a volume that one brings."""
+    inventory = {"id": "daily", "disk": disk}
+    made = pods(render(with_values(sweep__source="inventory", inventory=inventory)))
+    room = {"name": "inventory", "emptyDir": {"sizeLimit": limit}}
+    (daemon,) = (label for label in made if label.startswith("Deployment"))
+    assert [label for label, pod in made.items() if room in pod["volumes"]] == [daemon]
+    assert {"name": "inventory", "mountPath": "/inventory"} in made[daemon]["containers"][0]["volumeMounts"]
+    own = {**inventory, "directory": "/scratch"}
+    brought = pods(render(with_values(sweep__source="inventory", inventory=own)))
+    assert all(volume["name"] != "inventory" for pod in brought.values() for volume in pod["volumes"])

@@ -30,6 +30,7 @@ RUNBOOKS = Path(__file__).parent.parent.parent / "docs" / "runbooks"
 
 NOTHING_TO_SHOW = {
     "What events led to": "no queue tells of the bucket",
+    "Age of the inventory": "the bucket is listed",
     "Messages that wait": "nobody is told",
     "How long the first of them has waited": "nobody is told",
     "Messages sent, and failures": "nobody is told",
@@ -42,6 +43,7 @@ NOTHING_TO_SHOW = {
 """Panels that are rightly empty here."""
 
 NO_SERIES = {
+    "MediaReconcilerInventoryOld": "the bucket is listed",
     "MediaReconcilerMessagesWaiting": "nobody is told",
     "MediaReconcilerStorageGrowth": "there is no yesterday",
     "MediaReconcilerEventQueueUnreadable": "no queue tells of the bucket",

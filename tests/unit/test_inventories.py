@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import duckdb
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.engine.detect.join import nominated
 from reconciler.errors import ConfigError, InventoryRefused
 from reconciler.model import (
     Backlog,
@@ -246,3 +249,21 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setattr(engine, "find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match=r"needs duckdb and pyarrow: pip install .*\[inventory\]'$"):
         engine.require_extra()
+
+
+@pytest.mark.anyio
+async def test_whoever_leads_anew_tells_the_age_of_the_last_inventory_though_the_newest_is_refused() -> None:
+    told: list[InventoryUsed] = []
+
+    async def last() -> InventoryUsed:
+        return USED
+
+    async def none() -> InventoryUsed:
+        raise InventoryRefused("no complete inventory")
+
+    observer = SimpleNamespace(phase=lambda *_: None, inventory_taken=told.append)
+    ports: Any = SimpleNamespace(observer=observer, passes=SimpleNamespace(last_inventory=last))
+    inventories_: Any = SimpleNamespace(source=SimpleNamespace(newest=none))
+    with pytest.raises(InventoryRefused):
+        await nominated.newest(ports, inventories_)
+    assert told == [USED]

@@ -159,6 +159,14 @@ STORE = Row(
             Query(expr=f"max by (verdict) ({of('hints_found')})", legend="{{verdict}}"),
             height=5,
         ),
+        graph(
+            "Age of the inventory",
+            "Of the one that the last sweep took, where sweeps do not list the bucket: since it began.",
+            Query(expr=f"time() - max({of('inventory_began_timestamp_seconds')})", legend="age"),
+            unit="s",
+            height=5,
+            alerts=("MediaReconcilerInventoryOld",),
+        ),
         Panel(
             title="What the store can do",
             says="As last probed on scratch keys. Where deletion is conditional, a changed object is never"

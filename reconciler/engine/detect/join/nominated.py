@@ -30,8 +30,11 @@ BEYOND = 1
 async def newest(ports: Ports, inventories: Inventories) -> model.InventoryUsed:
     """The newest complete inventory. Raises InventoryRefused where it comes too late to be used."""
     ports.observer.phase(model.PassKind.SWEEP, model.Phase.LISTING)
+    last = await ports.passes.last_inventory()
+    if last is not None:  # whoever leads tells its age, though the newest be refused
+        ports.observer.inventory_taken(last)
     used = await inventories.source.newest()
-    last, now = await ports.passes.last_inventory(), await ports.records.now()
+    now = await ports.records.now()
     if reason := rules.out_of_date(used, last, now, inventories.max_age):
         raise InventoryRefused(reason)
     ports.observer.inventory_taken(used)
