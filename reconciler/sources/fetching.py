@@ -11,6 +11,7 @@ from reconciler.errors import InventoryRefused
 from reconciler.model import InventoryFile
 from reconciler.ports import Files
 from reconciler.sources import tasks
+from reconciler.sources.workspace import LISTED
 
 AT_ONCE: Final = 4
 """Files on their way at once: one stream from a store is slower than a disk, and a few fill the network."""
@@ -22,8 +23,11 @@ _BLOCK: Final = 1024 * 1024
 async def fetch(
     files: Files, wanted: Sequence[InventoryFile], into: Path, alive: Callable[[], None]
 ) -> list[Path]:
-    """The files, in the same order, under names of our own. Raises InventoryRefused, StoreUnavailable."""
-    paths = [into / f"listed-{number:05}" for number in range(len(wanted))]
+    """The files, in the same order, under names of our own. Raises InventoryRefused, StoreUnavailable.
+
+    What is there already, of a process that was killed, is compared in the same way, and not fetched again.
+    """
+    paths = [into / f"{LISTED}{number:05}" for number in range(len(wanted))]
 
     async def fetch_one(each: tuple[InventoryFile, Path]) -> None:
         await _fetch(files, *each, alive)
@@ -33,6 +37,9 @@ async def fetch(
 
 
 async def _fetch(files: Files, file: InventoryFile, path: Path, alive: Callable[[], None]) -> None:
+    if await anyio.to_thread.run_sync(_is_there, file, path):
+        alive()
+        return
     opened = await files.open(file.key)
     if opened is None:
         raise InventoryRefused(f"inventory file {file.key} is gone: did a lifecycle rule take it?")
@@ -60,3 +67,14 @@ async def _fetch(files: Files, file: InventoryFile, path: Path, alive: Callable[
         raise InventoryRefused(
             f"inventory file {file.key} has MD5 {digest.hexdigest()}, its manifest says {file.md5}"
         )
+
+
+def _is_there(file: InventoryFile, path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    with path.open("rb") as found:
+        return hashlib.file_digest(found, _md5).hexdigest() == file.md5
+
+
+def _md5() -> "hashlib._Hash":
+    return hashlib.md5(usedforsecurity=False)

@@ -93,7 +93,6 @@ def _from_csv(connection: duckdb.DuckDBPyConnection, columns: Columns, path: Pat
         f"{latest} ORDER BY key) TO {engine.text(str(target))}"
         f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"
     )
-    path.unlink()
     return target
 
 
@@ -116,7 +115,6 @@ def _from_orc(connection: duckdb.DuckDBPyConnection, columns: Columns, path: Pat
         f"COPY ({rows} ORDER BY key) TO {engine.text(str(target))}"
         f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"
     )
-    path.unlink()
     raw.unlink()
     return target
 

@@ -88,7 +88,7 @@ class S3Inventories:
     ) -> AsyncIterator[LocalDifference]:
         assert self._found is not None, "compared is what was found"
         found, files = self._found
-        with workspace(self._config.directory) as folder:
+        with workspace(self._config.directory, used) as folder:
             listed = await fetching.fetch(files, found.manifest.files, folder, alive)
             async with export.open(prefixes) as snapshot:
                 read_at = snapshot.read_at

@@ -1,41 +1,89 @@
-"""A folder on local disk for one comparison, and the remains of processes that were killed in one."""
+"""A folder on local disk for one comparison, and what processes left there that were killed in one."""
 
 import fcntl
+import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
-from reconciler.errors import InventoryRefused
+from reconciler.errors import CatalogUnavailable, InventoryRefused, StoreUnavailable
+from reconciler.model import InventoryUsed
+
+LISTED: Final = "listed-"
+"""How the names begin of an inventory's files. Another process finds them, and compares their MD5s."""
 
 _PREFIX: Final = "reconciler-inventory-"
 _LOCK: Final = "lock"
 
 
 @contextmanager
-def workspace(directory: str | None) -> Iterator[Path]:
-    """A new folder in `directory` (the system's for temporary files where None); it goes with the context.
+def workspace(directory: str | None, used: InventoryUsed) -> Iterator[Path]:
+    """A folder in `directory` (the system's for temporary files where None); it goes with the context.
 
-    Folders whose process is gone go first: the lock of a living one is held.
+    It stays where the store or the database is away, and where the process is killed: who compares the same
+    inventory next finds the files in it that were fetched, and nothing else. Folders of other inventories go
+    first, unless their process lives: it holds a lock.
     """
     above = Path(directory or tempfile.gettempdir())
+    named = hashlib.sha256(f"{used.name}\n{used.digest}".encode()).hexdigest()[:16]
+    mine = above / f"{_PREFIX}{named}"
     try:
         for folder in above.glob(f"{_PREFIX}*"):
-            _remove_if_left(folder)
-        made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))
+            if folder != mine:
+                _remove_if_left(folder)
+        made, lock = _taken(mine) or _fresh(above)
     except OSError as error:
         raise _no_room(above, error) from None
-    with (made / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock:
+        kept = False
         try:
             yield made
         except OSError as error:
             raise _no_room(above, error) from None
+        except (StoreUnavailable, CatalogUnavailable):
+            kept = True
+            raise
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            if not kept:
+                shutil.rmtree(made, ignore_errors=True)
+
+
+def _taken(folder: Path) -> tuple[Path, IO[str]] | None:
+    """The folder with only fetched files in it, locked; None where a living process has it, or another user
+    has made one of that name.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
+        return None
+    lock = (folder / _LOCK).open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        gone = not os.fstat(lock.fileno()).st_nlink
+    except BlockingIOError:
+        gone = True
+    if gone:  # or the process that had it removed it just now
+        lock.close()
+        return None
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.name != _LOCK and not (left.name.startswith(LISTED) and not left.suffix):
+            left.unlink()
+    return folder, lock
+
+
+def _fresh(above: Path) -> tuple[Path, IO[str]]:
+    made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))
+    lock = (made / _LOCK).open("a")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return made, lock
 
 
 def _remove_if_left(folder: Path) -> None:

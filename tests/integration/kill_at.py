@@ -21,7 +21,7 @@ import anyio.to_thread
 from reconciler import app, cli
 from reconciler.engine.cycle import Cycle
 from reconciler.model import Term
-from reconciler.sources import comparing
+from reconciler.sources import comparing, fetching
 from tests.integration.site import Site
 from tests.support.abilities import KIND, tell_by_environment
 from tests.support.forks import FORKER
@@ -116,8 +116,9 @@ def main() -> int:
     return cli.main(command)
 
 
-BY_INVENTORY = ("export", "area", "compare")
-"""What a sweep by inventory acts through; `compare` is killed within it, whatever the method."""
+BY_INVENTORY = ("download", "export", "area", "compare")
+"""What a sweep by inventory acts through; `compare` is killed within it, whatever the method, and
+`download` with half of the second file on disk."""
 
 
 def kill_by_inventory(port: str, method: str, when: str) -> None:
@@ -132,7 +133,19 @@ def kill_by_inventory(port: str, method: str, when: str) -> None:
     def die(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    if port == "compare":
+    fetch = fetching._fetch
+
+    async def half(files: Any, file: Any, path: Any, alive: Any) -> None:
+        if not path.name.endswith("0"):
+            await fetch(files, file, path, alive)
+            path.write_bytes(path.read_bytes()[: file.size // 2])
+            die()
+        await fetch(files, file, path, alive)
+
+    if port == "download":
+        change: Any = fetching
+        change._fetch, change.AT_ONCE = half, 1
+    elif port == "compare":
         within: Any = comparing.Comparison
         within.compare = die
     else:

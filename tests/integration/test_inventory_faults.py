@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ import anyio.to_thread
 import pytest
 
 from reconciler.model import Outcome
+from reconciler.stores.s3.inventory import BucketFiles
+from reconciler.stores.s3.reading import Body
 from tests.integration.kill_at import killed_at
 from tests.integration.site import DAY, Site
 from tests.servers import Bucket, S3Server, fresh_bucket
@@ -20,17 +23,23 @@ from tests.support.inventories import Inventory
 pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 KILLED = [
-    ("export", "copy", "after"),
-    ("compare", "", ""),
-    ("area", "copy", "before"),
-    ("area", "seal", "after"),
+    (("download", "", ""), 1),
+    (("export", "copy", "after"), 0),
+    (("compare", "", ""), 0),
+    (("area", "copy", "before"), 0),
+    (("area", "seal", "after"), 0),
 ]
+"""Where it is killed, and how many of the two files have to be fetched again after that."""
 STAGING = "SELECT relname::text FROM pg_class WHERE relname LIKE 'staging\\_%' AND relkind = 'r'"
 WRITERS, ROUNDS, SWEEPS = 16, 6, 3
 
 
+def in_it(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
 def left_in(folder: Path) -> int:
-    return len(list(folder.iterdir()))
+    return len(in_it(folder))
 
 
 @pytest.fixture
@@ -59,9 +68,29 @@ def inventory(site: Site, delivered: Bucket) -> Inventory:
     return made
 
 
-@pytest.mark.parametrize("where", KILLED, ids="-".join)
-async def test_a_sweep_by_inventory_that_was_killed_leaves_nothing_behind(
-    site: Site, inventory: Inventory, tmp_path: Path, where: tuple[str, str, str]
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The inventory's files that this process asks for."""
+    asked: list[str] = []
+    open_ = BucketFiles.open
+
+    async def counting(self: BucketFiles, key: str) -> Body | None:
+        if "/data/" in key:
+            asked.append(key.rpartition("/")[2])
+        return await open_(self, key)
+
+    monkeypatch.setattr(BucketFiles, "open", counting)
+    return asked
+
+
+@pytest.mark.parametrize(("where", "again"), KILLED, ids=["-".join(where) for where, _ in KILLED])
+async def test_a_sweep_by_inventory_that_was_killed_goes_on_with_what_it_had_fetched(
+    site: Site,
+    inventory: Inventory,
+    fetched: list[str],
+    tmp_path: Path,
+    where: tuple[str, str, str],
+    again: int,
 ) -> None:
     live = {f"image/{number:03}" for number in range(20)}
     await site.tracked(*live)
@@ -73,6 +102,7 @@ async def test_a_sweep_by_inventory_that_was_killed_leaves_nothing_behind(
     assert left_in(tmp_path) == 1
     report = await site.once()
     assert (report.outcome, report.removed.objects) == (Outcome.PENDING, 1)
+    assert len(fetched) == again
     assert left_in(tmp_path) == 0
     assert await site.sql(STAGING) == []
     inventory.deliver()
@@ -80,6 +110,46 @@ async def test_a_sweep_by_inventory_that_was_killed_leaves_nothing_behind(
     report = await site.once()
     assert (report.outcome, report.removed.records) == (Outcome.CONVERGED, 1)
     assert await site.state() == (live, live)
+
+
+async def test_nothing_is_used_again_that_is_not_what_the_manifest_says(
+    site: Site, inventory: Inventory, fetched: list[str], tmp_path: Path
+) -> None:
+    """Files that were cut, changed or swapped, and those of an inventory that is not the newest any more."""
+    await site.tracked(*(f"image/{number:03}" for number in range(20)))
+    await site.put("image/orphan")
+    inventory.deliver()
+    await killed_at(site, "compare", "", "", "once")
+    (left,) = in_it(tmp_path)
+    aside = tmp_path.with_name(f"{tmp_path.name}-aside")
+    left.rename(aside)
+    first, second = (left / f"listed-0000{number}" for number in (0, 1))
+
+    def cut() -> None:
+        first.write_bytes(first.read_bytes()[:-1])
+
+    def changed() -> None:
+        body = first.read_bytes()
+        first.write_bytes(body[:50] + bytes([body[50] ^ 1]) + body[51:])
+
+    def swapped() -> None:
+        mine, other = first.read_bytes(), second.read_bytes()
+        first.write_bytes(other)
+        second.write_bytes(mine)
+
+    for spoil, wanted in ((cut, 1), (changed, 1), (swapped, 2)):
+        shutil.copytree(aside, left)
+        (left / "rows-00000.parquet").write_bytes(b"of another export")
+        spoil()
+        fetched.clear()
+        report, findings = await site.plan()
+        assert (report.objects, [each.storage_key for each in findings]) == (21, ["image/orphan"])
+        assert (len(fetched), left_in(tmp_path)) == (wanted, 0)
+    shutil.copytree(aside, left)
+    fetched.clear()
+    inventory.deliver()
+    await site.plan()
+    assert (sorted(fetched), left_in(tmp_path)) == (["2-0.parquet", "2-1.parquet"], 0)
 
 
 async def test_a_stale_inventory_takes_nothing_from_who_writes_meanwhile(

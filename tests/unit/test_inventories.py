@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.engine.detect.join import nominated
-from reconciler.errors import ConfigError, InventoryRefused
+from reconciler.errors import ConfigError, InventoryRefused, StoreUnavailable
 from reconciler.model import (
     Backlog,
     InventoryConfiguration,
@@ -34,6 +34,7 @@ from reconciler.sources import comparing, engine, ranges, tasks
 from reconciler.sources.comparing import Comparison, Sides
 from reconciler.sources.ranges import Group, Span
 from reconciler.sources.s3_inventory import configuration, manifest
+from reconciler.sources.workspace import workspace
 from tests.doubles import build
 from tests.doubles.build import DAY, HOUR, NOW
 
@@ -267,3 +268,34 @@ async def test_whoever_leads_anew_tells_the_age_of_the_last_inventory_though_the
     with pytest.raises(InventoryRefused):
         await nominated.newest(ports, inventories_)
     assert told == [USED]
+
+
+def test_a_folder_is_not_shared_with_a_process_that_lives_nor_taken_from_another_user(tmp_path: Path) -> None:
+    with workspace(str(tmp_path), USED) as first, workspace(str(tmp_path), USED) as second:
+        assert first != second
+        assert {*tmp_path.iterdir()} == {first, second}
+    assert list(tmp_path.iterdir()) == []
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    first.symlink_to(elsewhere)
+    with workspace(str(tmp_path), USED) as third:
+        assert third != first
+    first.unlink()
+    first.mkdir()
+    first.chmod(0o777)
+    with workspace(str(tmp_path), USED) as third:
+        assert third != first
+
+
+def test_what_was_fetched_stays_while_the_store_is_away(tmp_path: Path) -> None:
+    def fetch_some() -> None:
+        with workspace(str(tmp_path), USED) as folder:
+            for name in ("listed-00000", "listed-00000.parquet", "rows-00000.parquet"):
+                (folder / name).touch()
+            raise StoreUnavailable("the store is away")
+
+    with pytest.raises(StoreUnavailable):
+        fetch_some()
+    with workspace(str(tmp_path), USED) as again:
+        assert {path.name for path in again.iterdir()} == {"listed-00000", "lock"}
+    assert list(tmp_path.iterdir()) == []
