@@ -46,25 +46,26 @@ class Found:
     missing_files: list[Path] = field(default_factory=list)
 
 
-# The range stands on both sides: from NOT EXISTS alone nothing is derived for the other.
-_LISTED: Final = """
-CREATE OR REPLACE TEMP TABLE listed AS
-SELECT key, size, modified, etag FROM ({listed}) WHERE {within}
-"""
-_ROWS: Final = "CREATE OR REPLACE TEMP TABLE named AS SELECT key, ripe FROM {rows} WHERE {within}"
+# The range stands on both sides: each skips what is beyond it, and has no key that is NULL. So what has no
+# partner in this join is what NOT EXISTS finds either way, in half of its time.
+_LISTED: Final = "SELECT key, size, modified, etag FROM ({listed}) WHERE {within}"
+_NAMED: Final = "SELECT key, ripe FROM {rows} WHERE {within}"
 _NO_ROWS: Final = "(SELECT NULL::VARCHAR AS key, false AS ripe WHERE false)"
-_SEEN: Final = "SELECT count(*), coalesce(sum(size), 0)::BIGINT FROM listed"
-_NAMED: Final = "SELECT count(*) FROM named"
-_ALONE: Final = """
-CREATE OR REPLACE TEMP TABLE alone AS
-SELECT l.*, coalesce(l.modified < {young}, false) AS old FROM listed l
-WHERE NOT EXISTS (SELECT 1 FROM named r WHERE r.key = l.key)
+_SEEN: Final = "SELECT count(*), coalesce(sum(size), 0)::BIGINT FROM ({listed})"
+_ROWS: Final = "SELECT count(*) FROM ({named})"
+_APART: Final = """
+CREATE OR REPLACE TEMP TABLE apart AS
+SELECT l.key IS NOT NULL AS alone, coalesce(l.key, r.key) AS key, l.size, l.modified, l.etag,
+    coalesce(CASE WHEN l.key IS NULL THEN r.ripe ELSE l.modified < {young} END, false) AS old
+FROM ({listed}) l FULL JOIN ({named}) r ON l.key = r.key
+WHERE l.key IS NULL OR r.key IS NULL
 """
-_MISSING: Final = """
-CREATE OR REPLACE TEMP TABLE missing AS
-SELECT r.* FROM named r WHERE NOT EXISTS (SELECT 1 FROM listed l WHERE l.key = r.key)
+_COUNTED: Final = """
+SELECT count(*) FILTER (WHERE alone AND old), count(*) FILTER (WHERE alone AND NOT old),
+    count(*) FILTER (WHERE NOT alone AND old), count(*) FILTER (WHERE NOT alone AND NOT old) FROM apart
 """
-_COUNTED: Final = "SELECT count(*) FILTER (WHERE {kept}), count(*) FILTER (WHERE NOT {kept}) FROM {table}"
+_ORPHANS: Final = "SELECT key, size, modified, etag FROM apart WHERE alone AND old"
+_MISSING: Final = "SELECT key FROM apart WHERE NOT alone AND old"
 
 
 class Comparison:
@@ -90,21 +91,20 @@ class Comparison:
         return _joined(span, low, high)
 
     def _compare(self, span: Span) -> Found:
-        listed = self._source(self._sides.listed, span)
+        within = _within(span)
+        source = self._source(self._sides.listed, span)
         rows = self._source(self._sides.rows, span) if self._sides.rows else _NO_ROWS
-        self._run(_LISTED.format(listed=self._sides.listed_sql.format(source=listed), within=_within(span)))
-        self._run(_ROWS.format(rows=rows, within=_within(span)))
+        listed = _LISTED.format(listed=self._sides.listed_sql.format(source=source), within=within)
+        named = _NAMED.format(rows=rows, within=within)
         found = Found(span=span)
-        found.objects, found.bytes = self._one(_SEEN)
-        (found.rows,) = self._one(_NAMED)
-        self._run(_ALONE.format(young=self._sides.young))
-        self._run(_MISSING)
-        found.orphans, found.recent = self._one(_COUNTED.format(kept="old", table="alone"))
-        found.missing, found.unripe = self._one(_COUNTED.format(kept="ripe", table="missing"))
+        found.objects, found.bytes = self._one(_SEEN.format(listed=listed))
+        (found.rows,) = self._one(_ROWS.format(named=named))
+        self._run(_APART.format(young=self._sides.young, listed=listed, named=named))
+        found.orphans, found.recent, found.missing, found.unripe = self._one(_COUNTED)
         if found.orphans:
-            found.orphan_files = [self._write("SELECT key, size, modified, etag FROM alone WHERE old")]
+            found.orphan_files = [self._write(_ORPHANS)]
         if found.missing:
-            found.missing_files = [self._write("SELECT key FROM missing WHERE ripe")]
+            found.missing_files = [self._write(_MISSING)]
         return found
 
     def _source(self, groups: Sequence[Group], span: Span) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.engine.detect.join import nominated
@@ -144,6 +144,60 @@ def test_a_range_beyond_the_memory_is_compared_in_halves(
         )
         found = Comparison(connection, sides, tmp_path).compare(ranges.managed(["image/"])[0])
     assert (found.objects, found.rows, found.orphans, found.missing) == (3_999, 3_999, 1, 1)
+
+
+NAMES = st.none() | st.sampled_from(
+    ["", "image/", "image/a", "image/b", "image/é", "image/\U0010ffff", "other"]
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(NAMES, st.none() | st.integers(1, 3)), min_size=1),
+    st.lists(st.tuples(NAMES, st.booleans()), min_size=1),
+)
+def test_what_is_on_one_side_alone_is_found_whatever_repeats_or_is_null(
+    tmp_path: Path, objects: list[tuple[str | None, int | None]], records: list[tuple[str | None, bool]]
+) -> None:
+    listed, rows = tmp_path / "listed.parquet", tmp_path / "rows.parquet"
+    keys, times = ([each[column] for each in objects] for column in (0, 1))
+    columns = {
+        "key": pa.array(keys, pa.string()),
+        "size": pa.array(times, pa.int64()),
+        "modified": pa.array(times, pa.int64()),
+        "etag": pa.array(keys, pa.string()),
+    }
+    pq.write_table(pa.table(columns), listed)
+    named, ripe = ([each[column] for each in records] for column in (0, 1))
+    pq.write_table(pa.table({"key": pa.array(named, pa.string()), "ripe": pa.array(ripe, pa.bool_())}), rows)
+    with engine.connected(1024**3, tmp_path / "spill", 1024**3) as connection:
+        sides = Sides(
+            listed=ranges.groups([listed], "key"),
+            listed_sql="SELECT key, size, modified, etag FROM {source}",
+            rows=ranges.groups([rows], "key"),
+            young=2,
+        )
+        found = Comparison(connection, sides, tmp_path).compare(ranges.managed(["image/"])[0])
+    there = [(key, at) for key, at in objects if key is not None and key.startswith("image/")]
+    wanted = [(key, old) for key, old in records if key is not None and key.startswith("image/")]
+    alone = [(key, at) for key, at in there if key not in {name for name, _ in wanted}]
+    lacking = [(key, old) for key, old in wanted if key not in {name for name, _ in there}]
+    old = [(key, at) for key, at in alone if at is not None and at < 2]
+    assert (found.objects, found.bytes) == (len(there), sum(at or 0 for _, at in there))
+    assert (found.rows, found.orphans, found.recent) == (len(wanted), len(old), len(alone) - len(old))
+    gone = [key for key, is_old in lacking if is_old]
+    assert (found.missing, found.unripe) == (len(gone), len(lacking) - len(gone))
+    assert _written(found.orphan_files, ["key", "size", "modified", "etag"]) == sorted(
+        (key, at, at, key) for key, at in old
+    )
+    assert _written(found.missing_files, ["key"]) == sorted((key,) for key in gone)
+
+
+def _written(paths: Sequence[Path], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The lines of the files, in which their order is by key."""
+    return [
+        tuple(line[name] for name in columns) for path in paths for line in pq.read_table(path).to_pylist()
+    ]
 
 
 @pytest.mark.parametrize(
