@@ -40,7 +40,8 @@ from reconciler.settings import (
     read_secret,
     split_timeout,
 )
-from reconciler.sources.inventories import InventoryConfig, S3Inventories
+from reconciler.sources.inventories import InventoryConfig, LocalInventories
+from reconciler.sources.s3_inventory.newest import S3Inventory
 from reconciler.stores.cdn import CdnConfig, open_cdn
 from reconciler.stores.s3 import Bucket, BucketConfig, open_bucket
 from reconciler.telemetry.observers import NullObserver
@@ -145,18 +146,13 @@ def inventories_of(settings: Settings, bucket: Bucket, catalog: Catalog) -> Inve
     )
 
 
-def inventory_source(settings: Settings, bucket: Bucket) -> S3Inventories:
+def inventory_source(settings: Settings, bucket: Bucket) -> LocalInventories:
     """The bucket's inventories. Raises ConfigError where the extra is not installed."""
     wanted = settings.inventory
     assert wanted.id is not None, "the settings have said so"
-    config = InventoryConfig(
-        bucket=bucket.name,
-        id=wanted.id,
-        directory=wanted.directory,
-        memory=wanted.memory,
-        disk=wanted.disk,
-    )
-    return S3Inventories(config, bucket.inventory_configuration, bucket.files_of)
+    config = InventoryConfig(directory=wanted.directory, memory=wanted.memory, disk=wanted.disk)
+    adapter = S3Inventory(bucket.name, wanted.id, bucket.inventory_configuration, bucket.files_of)
+    return LocalInventories(config, adapter)
 
 
 def scratched(settings: Settings, mode: Mode) -> Sequence[str]:

@@ -15,7 +15,8 @@ class SweepSource(Word):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryUsed:
-    """The inventory of a pass. `name` is its manifest's key, `digest` the manifest's MD5.
+    """The inventory of a pass. `name` is its manifest's key, `digest` the manifest's MD5, or what the store
+    has for those: two inventories that began at one time and have another digest are not the same.
 
     `began_at` is when the store began to look (T0): what came later may be in it or not. `delivered_at` is
     when it was complete (T1), up to a day after that.
@@ -29,11 +30,11 @@ class InventoryUsed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryFile:
-    """One file of an inventory, of that size in bytes and that MD5 (hexadecimal)."""
+    """One file of an inventory, of that size in bytes and that MD5 (hexadecimal; None where none is told)."""
 
     key: str
     size: int
-    md5: str
+    md5: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,6 @@
 """The columns of an inventory that are read, under one spelling: CSV has `ETag`, the others `e_tag`."""
 
 from dataclasses import dataclass
-from typing import Final
-
-COLUMNS: Final = ("key", "size", "lastmodifieddate", "etag")
-"""Those that every inventory needs, as `plainly` spells them."""
 
 
 def plainly(name: str) -> str:
@@ -13,14 +9,21 @@ def plainly(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of an inventory's files, in their order, as `plainly` spells them."""
+    """The columns of an inventory's files, in their order, and which of them is what: as `plainly` spells
+    them. Parquet and ORC name their own; there `names` may be empty.
+    """
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    key: str = "key"
+    size: str = "size"
+    modified: str = "lastmodifieddate"
+    etag: str = "etag"
 
-    def has(self, name: str) -> bool:
-        return name in self.names
+    @property
+    def needed(self) -> tuple[str, ...]:
+        return self.key, self.size, self.modified, self.etag
 
     @property
     def versions(self) -> bool:
         """Whether each version of an object is listed, and delete markers as well."""
-        return self.has("islatest") and self.has("isdeletemarker")
+        return {"islatest", "isdeletemarker"} <= set(self.names)

@@ -1,4 +1,4 @@
-"""Fetch an inventory's files to local disk, each compared with the size and MD5 of its manifest."""
+"""Fetch an inventory's files to local disk, each compared with its size, and with its MD5 if one is told."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -63,14 +63,14 @@ async def _fetch(files: Files, file: InventoryFile, path: Path, alive: Callable[
     if size != file.size:
         more = "more than" if size > file.size else f"{size:,} of"
         raise InventoryRefused(f"inventory file {file.key} has {more} the {file.size:,} B of its manifest")
-    if digest.hexdigest() != file.md5:
+    if file.md5 is not None and digest.hexdigest() != file.md5:
         raise InventoryRefused(
             f"inventory file {file.key} has MD5 {digest.hexdigest()}, its manifest says {file.md5}"
         )
 
 
 def _is_there(file: InventoryFile, path: Path) -> bool:
-    if not path.is_file() or path.stat().st_size != file.size:
+    if file.md5 is None or not path.is_file() or path.stat().st_size != file.size:
         return False
     with path.open("rb") as found:
         return hashlib.file_digest(found, _md5).hexdigest() == file.md5

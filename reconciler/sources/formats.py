@@ -14,18 +14,30 @@ Delete markers and versions that are not the latest are left out. A key that can
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.errors import InventoryRefused
 from reconciler.sources import engine
-from reconciler.sources.columns import COLUMNS, Columns, plainly
+from reconciler.sources.columns import Columns, plainly
 
 if TYPE_CHECKING:
     import duckdb
 
 GROUP: Final = 100_000
 """Rows of a row group of what is written here, by whose statistics ranges skip the rest."""
+
+_OF_VERSIONS: Final = frozenset({"islatest", "isdeletemarker"})
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """Parquet files. `sql` reads the four columns of what stands at `{source}`; `key` is the key's name."""
+
+    sql: str
+    paths: Sequence[Path]
+    key: str
 
 
 def readable(
@@ -34,38 +46,39 @@ def readable(
     columns: Columns,
     listed: Sequence[Path],
     step: Callable[[], None],
-) -> tuple[str, list[Path]]:
-    """SQL that reads the four columns of `{source}`, and the Parquet files that are to stand there."""
+) -> Readable:
+    """The files as Parquet. Raises InventoryRefused where they are something else than was said."""
     if form == "Parquet":
-        return _projected(listed), list(listed)
+        return _projected(columns, listed)
     convert = _from_csv if form == "CSV" else _from_orc
     converted = []
     for path in listed:
         step()
         converted.append(convert(connection, columns, path))
-    return "SELECT key, size, modified, etag FROM {source}", converted
+    return Readable("SELECT key, size, modified, etag FROM {source}", converted, "key")
 
 
-def _projected(paths: Sequence[Path]) -> str:
-    """The query over Parquet files as they came. Raises InventoryRefused where their columns differ."""
+def _projected(columns: Columns, paths: Sequence[Path]) -> Readable:
+    """Parquet files as they came. Raises InventoryRefused where their columns differ."""
     schemas = {tuple((field.name, str(field.type)) for field in _schema(path)) for path in paths}
     if len(schemas) != 1:
         raise InventoryRefused("the inventory's files do not have the same columns")
     types = dict(schemas.pop())
     by_plain = {plainly(name): name for name in types}
-    if lacking := [each for each in COLUMNS if each not in by_plain]:
+    if lacking := [each for each in columns.needed if each not in by_plain]:
         raise InventoryRefused(f"the inventory's files lack the columns {', '.join(lacking)}")
     name = {plain: '"' + each.replace('"', '""') + '"' for plain, each in by_plain.items()}
-    at = name["lastmodifieddate"]
+    at = name[columns.modified]
     # A time without a zone is UTC, and may be finer than what epoch_ms takes.
-    at = at if "tz=" in types[by_plain["lastmodifieddate"]] else f"{at}::TIMESTAMP"
+    at = at if "tz=" in types[by_plain[columns.modified]] else f"{at}::TIMESTAMP"
     latest = ""
-    if {"islatest", "isdeletemarker"} <= by_plain.keys():
+    if by_plain.keys() >= _OF_VERSIONS:
         latest = f" WHERE {name['islatest']} AND NOT coalesce({name['isdeletemarker']}, false)"
-    return (
-        f"SELECT {name['key']}::VARCHAR AS key, {name['size']}::BIGINT AS size, epoch_ms({at}) AS modified,"
-        f" {name['etag']}::VARCHAR AS etag FROM {{source}}{latest}"
+    sql = (
+        f"SELECT {name[columns.key]}::VARCHAR AS key, {name[columns.size]}::BIGINT AS size,"
+        f" epoch_ms({at}) AS modified, {name[columns.etag]}::VARCHAR AS etag FROM {{source}}{latest}"
     )
+    return Readable(sql, list(paths), by_plain[columns.key])
 
 
 def _schema(path: Path) -> Iterable[Any]:
@@ -96,7 +109,7 @@ def _from_csv(connection: duckdb.DuckDBPyConnection, columns: Columns, path: Pat
     return target
 
 
-def _from_orc(connection: duckdb.DuckDBPyConnection, columns: Columns, path: Path) -> Path:  # noqa: ARG001
+def _from_orc(connection: duckdb.DuckDBPyConnection, columns: Columns, path: Path) -> Path:
     import pyarrow as pa  # noqa: PLC0415 - an extra of its own
     import pyarrow.parquet as pq  # noqa: PLC0415
     from pyarrow import orc  # noqa: PLC0415
@@ -104,19 +117,16 @@ def _from_orc(connection: duckdb.DuckDBPyConnection, columns: Columns, path: Pat
     raw, target = path.with_name(f"{path.name}.raw"), path.with_name(f"{path.name}.parquet")
     try:
         found = orc.ORCFile(path)
-        wanted = [each for each in found.schema.names if plainly(each) in _READ]
+        wanted = [each for each in found.schema.names if plainly(each) in {*columns.needed, *_OF_VERSIONS}]
         with pq.ParquetWriter(raw, pa.schema([found.schema.field(each) for each in wanted])) as writer:
             for stripe in range(found.nstripes):
                 writer.write_batch(found.read_stripe(stripe, columns=wanted))
     except (pa.ArrowException, OSError) as error:
         raise InventoryRefused(f"a file of the inventory is no ORC: {error}") from None
-    rows = _projected([raw]).format(source=f"read_parquet({engine.text(str(raw))})")
+    rows = _projected(columns, [raw]).sql.format(source=f"read_parquet({engine.text(str(raw))})")
     connection.execute(
         f"COPY ({rows} ORDER BY key) TO {engine.text(str(target))}"
         f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"
     )
     raw.unlink()
     return target
-
-
-_READ: Final = frozenset({"key", "size", "lastmodifieddate", "etag", "islatest", "isdeletemarker"})

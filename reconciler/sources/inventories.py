@@ -1,9 +1,9 @@
-"""`ports.InventorySource` for S3 Inventory: configuration, manifest, files, export, comparison."""
+"""`ports.InventorySource`: what an adapter has found is fetched, and compared with the exported rows."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,17 +13,15 @@ from typing import Any, Final
 from reconciler.errors import InventoryRefused
 from reconciler.model import (
     RESERVED_PREFIX,
-    InventoryConfiguration,
     InventoryUsed,
     Nominated,
     ObjectPage,
     PrefixSeen,
 )
-from reconciler.ports import Files, RowExport
+from reconciler.ports import RowExport
 from reconciler.sources import comparing, engine, exporting, fetching, formats, ranges, tasks
+from reconciler.sources.adapters import Adapter, Found
 from reconciler.sources.comparing import Comparison, Sides
-from reconciler.sources.s3_inventory import configuration
-from reconciler.sources.s3_inventory.newest import Found, newest
 from reconciler.sources.workspace import workspace
 
 _IDENTITY: Final = f"{RESERVED_PREFIX}identity.json"
@@ -36,44 +34,30 @@ PAGE: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryConfig:
-    """`id` is the configuration's; `directory` None is the system's; `memory` and `disk` are bytes."""
+    """`directory` None is the system's; `memory` and `disk` are bytes."""
 
-    bucket: str
-    id: str
     directory: str | None
     memory: int
     disk: int
 
 
-class S3Inventories:
-    """The inventories that one configuration makes."""
+class LocalInventories:
+    """Compares the lists that one adapter finds, on local disk."""
 
-    def __init__(
-        self,
-        config: InventoryConfig,
-        ask: Callable[[str], Awaitable[InventoryConfiguration | None]],
-        files_of: Callable[[str], Files],
-    ) -> None:
+    def __init__(self, config: InventoryConfig, adapter: Adapter) -> None:
         engine.require_extra()
         self._config = config
-        self._ask = ask
-        self._files_of = files_of
-        self._found: tuple[Found, Files] | None = None
+        self._adapter = adapter
+        self._found: Found | None = None
 
     async def newest(self) -> InventoryUsed:
-        configured = await self._ask(self._config.id)
-        fault = configuration.fault(configured, self._config.id)
-        if fault or configured is None:
-            raise InventoryRefused(fault)
-        files = self._files_of(configured.destination)
-        found = await newest(files, self._config.bucket, configured)
-        size = found.manifest.bytes
-        if size > self._config.disk:
+        found = await self._adapter.newest()
+        if found.bytes > self._config.disk:
             raise InventoryRefused(
-                f"inventory {found.used.name} has {size:,} B: more than RECONCILER_INVENTORY__DISK"
+                f"inventory {found.used.name} has {found.bytes:,} B: more than RECONCILER_INVENTORY__DISK"
                 f" ({self._config.disk:,})"
             )
-        self._found = found, files
+        self._found = found
         return found.used
 
     @asynccontextmanager
@@ -86,10 +70,10 @@ class S3Inventories:
         ripe: timedelta,
         alive: Callable[[], None],
     ) -> AsyncIterator[LocalDifference]:
-        assert self._found is not None, "compared is what was found"
-        found, files = self._found
+        found = self._found
+        assert found is not None, "compared is what was found"
         with workspace(self._config.directory, used) as folder:
-            listed = await fetching.fetch(files, found.manifest.files, folder, alive)
+            listed = await fetching.fetch(found.files, found.listed, folder, alive)
             async with export.open(prefixes) as snapshot:
                 read_at = snapshot.read_at
                 if read_at < used.delivered_at:
@@ -169,31 +153,34 @@ class _Work:
     def carry_out(self, difference: LocalDifference, step: Callable[[], None]) -> None:
         spill = self.folder / "spill"
         with engine.connected(self.config.memory, spill, self.config.disk) as connection:
-            manifest = self.found.manifest
-            sql, listed = formats.readable(connection, manifest.format, manifest.columns, self.listed, step)
-            key = _column_of(sql)
+            found = self.found
+            readable = formats.readable(connection, found.format, found.columns, self.listed, step)
             sides = Sides(
-                listed=ranges.groups(listed, key),
-                listed_sql=sql,
+                listed=ranges.groups(readable.paths, readable.key),
+                listed_sql=readable.sql,
                 rows=ranges.groups(self.rows, "key"),
                 young=self.young,
             )
-            if not sides.listed:
-                raise InventoryRefused(f"inventory {self.found.used.name} names no object")
+            if fault := _short(found, sum(group.rows for group in sides.listed)):
+                raise InventoryRefused(f"inventory {found.used.name} {fault}")
             difference.unreadable = comparing.count(connection, sides, "key IS NULL")
             difference.marked = comparing.count(connection, sides, f"key = '{_IDENTITY}'") > 0
             compare = Comparison(connection, sides, self.folder).compare
             spans = ranges.cut(ranges.managed(self.prefixes), (sides.listed, sides.rows))
-            found: list[comparing.Found] = []
+            compared: list[comparing.Found] = []
             for span in spans:
                 step()
-                found.append(compare(span))
-            difference.add(found)
+                compared.append(compare(span))
+            difference.add(compared)
 
 
-def _column_of(sql: str) -> str:
-    """The name that the key has in the files."""
-    return sql.partition('"')[2].partition('"')[0] if '"' in sql else "key"
+def _short(found: Found, rows: int) -> str | None:
+    """Why the files cannot be all of the list, by their rows, or None."""
+    if not rows:
+        return "names no object"
+    if found.rows not in {None, rows}:
+        return f"has {rows:,} rows in its files, and should have {found.rows:,}"
+    return None
 
 
 async def _pages(path: Path, columns: Sequence[str]) -> AsyncIterator[list[list[Any]]]:

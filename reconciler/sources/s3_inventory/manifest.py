@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from reconciler.errors import InventoryRefused
 from reconciler.model import InventoryConfiguration, InventoryFile
-from reconciler.sources.columns import COLUMNS, Columns, plainly
+from reconciler.sources.columns import Columns, plainly
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 _COLUMN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -28,10 +28,6 @@ class Manifest:
     format: str
     columns: Columns
     files: tuple[InventoryFile, ...]
-
-    @property
-    def bytes(self) -> int:
-        return sum(each.size for each in self.files)
 
 
 def read(name: str, body: bytes) -> Manifest:
@@ -61,7 +57,7 @@ def fault(found: Manifest, bucket: str, configured: InventoryConfiguration) -> s
     if found.columns.versions != configured.all_versions:
         other = "all versions" if found.columns.versions else "current versions only"
         return f"lists {other}, and its configuration says otherwise: wait for the next one"
-    if lacking := [each for each in COLUMNS if not found.columns.has(each)]:
+    if lacking := [each for each in found.columns.needed if each not in found.columns.names]:
         return f"lacks the columns {', '.join(lacking)}: wait for one with the optional fields"
     if not found.files:
         return "lists no files"

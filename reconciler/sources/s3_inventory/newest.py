@@ -2,15 +2,15 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
 from reconciler.errors import InventoryRefused
 from reconciler.model import InventoryConfiguration, InventoryUsed, parse_timestamp
 from reconciler.ports import Files
-from reconciler.sources.s3_inventory import manifest
-from reconciler.sources.s3_inventory.manifest import Manifest
+from reconciler.sources.adapters import Found
+from reconciler.sources.s3_inventory import configuration, manifest
 
 LARGEST: Final = 64 * 1024 * 1024
 """Bytes of a manifest that are read: one of 500 files has a tenth of a megabyte."""
@@ -21,12 +21,28 @@ _BEYOND: Final = ":"
 """The folders begin with a digit; `data/` and `hive/` come behind them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """An inventory, by its manifest, whose checksum was compared."""
+class S3Inventory:
+    """`sources.adapters.Adapter`: the inventories that one configuration of a bucket makes."""
 
-    used: InventoryUsed
-    manifest: Manifest
+    def __init__(
+        self,
+        bucket: str,
+        wanted: str,
+        ask: Callable[[str], Awaitable[InventoryConfiguration | None]],
+        files_of: Callable[[str], Files],
+    ) -> None:
+        """`wanted` is the configuration's id, `files_of` opens a bucket of the same store by its name."""
+        self._bucket = bucket
+        self._wanted = wanted
+        self._ask = ask
+        self._files_of = files_of
+
+    async def newest(self) -> Found:
+        configured = await self._ask(self._wanted)
+        fault = configuration.fault(configured, self._wanted)
+        if fault or configured is None:
+            raise InventoryRefused(fault)
+        return await newest(self._files_of(configured.destination), self._bucket, configured)
 
 
 async def newest(files: Files, bucket: str, configured: InventoryConfiguration) -> Found:
@@ -61,7 +77,7 @@ async def newest(files: Files, bucket: str, configured: InventoryConfiguration) 
     if at is None or at < found.began_at:
         raise InventoryRefused(f"inventory {name} was delivered at {at}, before it began")
     used = InventoryUsed(name=name, digest=digest, began_at=found.began_at, delivered_at=at)
-    return Found(used=used, manifest=found)
+    return Found(used=used, files=files, listed=found.files, format=found.format, columns=found.columns)
 
 
 async def _folders(files: Files, place: str) -> dict[str, dict[str, datetime | None]]:

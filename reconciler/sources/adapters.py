@@ -1,0 +1,41 @@
+"""What a store's way of listing a bucket has to tell: all that `sources.inventories` knows of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.model import InventoryFile, InventoryUsed
+from reconciler.ports import Files
+from reconciler.sources.columns import Columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The newest complete list, and where its files are.
+
+    `format` is `Parquet`, `CSV` or `ORC`. `rows` is what the store says that the files hold together, where
+    it does: with another number the list is refused.
+    """
+
+    used: InventoryUsed
+    files: Files
+    listed: Sequence[InventoryFile]
+    format: str
+    columns: Columns
+    rows: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.size for each in self.listed)
+
+
+class Adapter(Protocol):
+    """One way in which a store lists a bucket."""
+
+    async def newest(self) -> Found:
+        """The newest complete list, of which nothing but the head was read.
+
+        Raises InventoryRefused where there is none, or where that one is not as it should be;
+        StoreUnavailable, Halt.
+        """
+        ...
