@@ -40,6 +40,9 @@ inventory:
   {{- with $v.inventory.id }}
   id: {{ toJson . }}
   {{- end }}
+  {{- with $v.inventory.destination }}
+  destination: {{ toJson . }}
+  {{- end }}
   max_age: {{ toJson $v.inventory.maxAge }}
   memory: {{ toJson $v.inventory.memory }}
   disk: {{ toJson $v.inventory.disk }}

@@ -40,8 +40,10 @@ from reconciler.settings import (
     read_secret,
     split_timeout,
 )
+from reconciler.sources.adapters import Adapter
 from reconciler.sources.inventories import InventoryConfig, LocalInventories
 from reconciler.sources.s3_inventory.newest import S3Inventory
+from reconciler.sources.storage_insights.newest import StorageInsights
 from reconciler.stores.cdn import CdnConfig, open_cdn
 from reconciler.stores.s3 import Bucket, BucketConfig, open_bucket
 from reconciler.telemetry.observers import NullObserver
@@ -151,7 +153,9 @@ def inventory_source(settings: Settings, bucket: Bucket) -> LocalInventories:
     wanted = settings.inventory
     assert wanted.id is not None, "the settings have said so"
     config = InventoryConfig(directory=wanted.directory, memory=wanted.memory, disk=wanted.disk)
-    adapter = S3Inventory(bucket.name, wanted.id, bucket.inventory_configuration, bucket.files_of)
+    adapter: Adapter = S3Inventory(bucket.name, wanted.id, bucket.inventory_configuration, bucket.files_of)
+    if wanted.destination is not None:
+        adapter = StorageInsights(bucket.name, wanted.id, wanted.destination, bucket.files_of)
     return LocalInventories(config, adapter)
 
 

@@ -1,6 +1,17 @@
 """The columns of an inventory that are read, under one spelling: CSV has `ETag`, the others `e_tag`."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How a CSV file is written: between fields, between records, and whether their names come first."""
+
+    delimiter: str
+    separator: str
+    header: bool
 
 
 def plainly(name: str) -> str:
@@ -18,10 +29,16 @@ class Columns:
     size: str = "size"
     modified: str = "lastmodifieddate"
     etag: str = "etag"
+    md5: bool = False
+    """Whether what stands for the ETag is an MD5 in base64, which a HEAD has in hexadecimal."""
+    deleted: str | None = None
+    """Names a column that has a value where the line is of no current version."""
+    dialect: Dialect | None = None
+    """Of plain CSV, whose keys are as they are; None where CSV is what S3 writes."""
 
     @property
     def needed(self) -> tuple[str, ...]:
-        return self.key, self.size, self.modified, self.etag
+        return self.key, self.size, self.modified, self.etag, *((self.deleted,) if self.deleted else ())
 
     @property
     def versions(self) -> bool:

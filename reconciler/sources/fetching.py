@@ -16,6 +16,9 @@ from reconciler.sources.workspace import LISTED
 AT_ONCE: Final = 4
 """Files on their way at once: one stream from a store is slower than a disk, and a few fill the network."""
 
+LARGEST: Final = 64 * 1024 * 1024
+"""Bytes of a manifest that are read: one of 500 files has a tenth of a megabyte."""
+
 _BLOCK: Final = 1024 * 1024
 """Bytes written to disk at once: what comes from the store comes in smaller pieces."""
 
@@ -78,3 +81,19 @@ def _is_there(file: InventoryFile, path: Path) -> bool:
 
 def _md5() -> "hashlib._Hash":
     return hashlib.md5(usedforsecurity=False)
+
+
+async def read(files: Files, key: str) -> bytes:
+    """A manifest whole. Raises InventoryRefused, StoreUnavailable."""
+    opened = await files.open(key)
+    if opened is None:
+        raise InventoryRefused(f"inventory file {key} is gone")
+    body = bytearray()
+    try:
+        async for chunk in opened.chunks():
+            body += chunk
+            if len(body) > LARGEST:
+                raise InventoryRefused(f"inventory file {key} is larger than any manifest")
+    finally:
+        opened.close()
+    return bytes(body)

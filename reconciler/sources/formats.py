@@ -5,7 +5,8 @@ Parquet is read as it came, through a projection. CSV and ORC become Parquet fir
 ===========  ==========================================================================================
 Parquet      keys as they are; `last_modified_date` in UTC, with or without saying so
 ORC          keys as they are; a timestamp without a zone, in UTC
-CSV          no header; keys percent-encoded, with `+` for a blank; versions as text
+CSV          S3's: no header; keys percent-encoded, with `+` for a blank; versions as text
+CSV          with a dialect, Google's: keys as they are; noncurrent versions have a time of deletion
 ===========  ==========================================================================================
 
 Delete markers and versions that are not the latest are left out. A key that cannot be decoded is NULL.
@@ -13,6 +14,7 @@ Delete markers and versions that are not the latest are left out. A key that can
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +22,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.errors import InventoryRefused
 from reconciler.sources import engine
-from reconciler.sources.columns import Columns, plainly
+from reconciler.sources.columns import Columns, Dialect, plainly
 
 if TYPE_CHECKING:
     import duckdb
 
 GROUP: Final = 100_000
 """Rows of a row group of what is written here, by whose statistics ranges skip the rest."""
+
+_MOMENT: Final = "try_cast(replace(replace({}, 'T', ' '), 'Z', '') AS TIMESTAMP)"
+"""A time in UTC that was written as text."""
 
 _OF_VERSIONS: Final = frozenset({"islatest", "isdeletemarker"})
 
@@ -50,6 +55,12 @@ def readable(
     """The files as Parquet. Raises InventoryRefused where they are something else than was said."""
     if form == "Parquet":
         return _projected(columns, listed)
+    if columns.dialect is not None:
+        converted = []
+        for path in listed:
+            step()
+            converted.append(_as_it_is(connection, columns, columns.dialect, path))
+        return _projected(columns, converted)
     convert = _from_csv if form == "CSV" else _from_orc
     converted = []
     for path in listed:
@@ -68,15 +79,22 @@ def _projected(columns: Columns, paths: Sequence[Path]) -> Readable:
     if lacking := [each for each in columns.needed if each not in by_plain]:
         raise InventoryRefused(f"the inventory's files lack the columns {', '.join(lacking)}")
     name = {plain: '"' + each.replace('"', '""') + '"' for plain, each in by_plain.items()}
-    at = name[columns.modified]
-    # A time without a zone is UTC, and may be finer than what epoch_ms takes.
-    at = at if "tz=" in types[by_plain[columns.modified]] else f"{at}::TIMESTAMP"
+    at, kind = name[columns.modified], types[by_plain[columns.modified]]
+    if kind == "string":
+        at = _MOMENT.format(at)
+    elif "tz=" not in kind:  # it is UTC, and may be finer than what epoch_ms takes
+        at = f"{at}::TIMESTAMP"
+    etag = f"{name[columns.etag]}::VARCHAR"
+    if columns.md5:
+        etag = f"lower(hex(try(from_base64(nullif({etag}, '')))))"
     latest = ""
+    if columns.deleted is not None:
+        latest = f" WHERE coalesce({name[columns.deleted]}::VARCHAR, '') = ''"
     if by_plain.keys() >= _OF_VERSIONS:
         latest = f" WHERE {name['islatest']} AND NOT coalesce({name['isdeletemarker']}, false)"
     sql = (
-        f"SELECT {name[columns.key]}::VARCHAR AS key, {name[columns.size]}::BIGINT AS size,"
-        f" epoch_ms({at}) AS modified, {name[columns.etag]}::VARCHAR AS etag FROM {{source}}{latest}"
+        f"SELECT {name[columns.key]}::VARCHAR AS key, try_cast({name[columns.size]} AS BIGINT) AS size,"
+        f" epoch_ms({at}) AS modified, {etag} AS etag FROM {{source}}{latest}"
     )
     return Readable(sql, list(paths), by_plain[columns.key])
 
@@ -100,10 +118,30 @@ def _from_csv(connection: duckdb.DuckDBPyConnection, columns: Columns, path: Pat
     # A plus is a blank (quote_plus): url_decode leaves it. What is no UTF-8 fails the whole query.
     connection.execute(
         "COPY (SELECT try(url_decode(replace(key, '+', '%20'))) AS key, try_cast(size AS BIGINT) AS size,"
-        " epoch_ms(try_cast(replace(replace(lastmodifieddate, 'T', ' '), 'Z', '') AS TIMESTAMP)) AS modified,"
+        f" epoch_ms({_MOMENT.format('lastmodifieddate')}) AS modified,"
         f" etag FROM read_csv({engine.text(str(path))}, columns={{{types}}}, auto_detect=false,"
         " header=false, delim=',', quote='\"', escape='\"', compression='gzip', nullstr='')"
         f"{latest} ORDER BY key) TO {engine.text(str(target))}"
+        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"
+    )
+    return target
+
+
+def _as_it_is(connection: duckdb.DuckDBPyConnection, columns: Columns, dialect: Dialect, path: Path) -> Path:
+    """The columns that are needed, as text, with every line: their number is compared with the manifest's."""
+    target = path.with_name(f"{path.name}.parquet")
+    if dialect.header:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            first = next(csv.reader(file, delimiter=dialect.delimiter), [])
+        if tuple(plainly(each) for each in first) != columns.names:
+            raise InventoryRefused("a file of the inventory has other columns than its manifest says")
+    types = ", ".join(f"{engine.text(each)}: 'VARCHAR'" for each in columns.names)
+    needed = ", ".join(f'"{each}"' for each in columns.needed)
+    connection.execute(
+        f"COPY (SELECT {needed} FROM read_csv({engine.text(str(path))}, columns={{{types}}},"
+        f" auto_detect=false, header={str(dialect.header).lower()}, delim={engine.text(dialect.delimiter)},"
+        " quote='\"', escape='\"', compression='none', nullstr='')"
+        f' ORDER BY "{columns.key}") TO {engine.text(str(target))}'
         f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"
     )
     return target

@@ -755,6 +755,11 @@ def test_a_runtime_file_that_cannot_be_read_keeps_nobody_from_the_database(
         load({**environ, **bucket})
 
 
+@pytest.mark.parametrize("value", ["reports", "s3://reports/x", "gs://", "gs://reports/a\nb"])
+def test_googles_reports_lie_in_a_bucket_of_googles(value: str) -> None:
+    assert "must be a bucket of Google's and a path, such as gs://" in fault("INVENTORY__DESTINATION", value)
+
+
 @pytest.mark.parametrize("value", ["media-events", "https://sqs.eu-west-1.amazonaws.com/", "ftp://x/1/q"])
 def test_a_queue_has_a_url_with_its_name(value: str) -> None:
     assert "must be a queue's URL, such as https://sqs." in fault("EVENTS__QUEUE_URL", value)

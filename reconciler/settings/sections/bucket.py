@@ -79,6 +79,10 @@ class InventorySettings(Section):
     """The id of the bucket's inventory configuration: in Parquet, ORC or CSV, without a filter, with the
     optional fields Size, LastModifiedDate and ETag. Its destination, in the same store, is read with the same
     credentials. Required for `inventory`."""
+    destination: Annotated[str | None, written(values.reports)] = None
+    """Where Google's Storage Insights leaves its reports, as `gs://BUCKET/PATH`. They are taken then, and not
+    S3 Inventory's: Parquet or CSV with the fields name, size, updated, md5Hash and timeDeleted. `ID` is the
+    configuration's UUID. Default: none; S3's configuration names its destination itself."""
     max_age: Annotated[timedelta, written(values.at_least(timedelta(hours=1), "1h"))] = timedelta(hours=72)
     """How long ago an inventory may have begun. 72h: a daily one is up to a day under way, and one may be
     late. At least 1h."""

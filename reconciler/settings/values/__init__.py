@@ -8,6 +8,7 @@ from reconciler.settings.values.addresses import (
     issuer,
     origins,
     queue_url,
+    reports,
     url_template,
     webhook,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "queue_url",
     "rate",
     "region",
+    "reports",
     "room",
     "size",
     "texts",

@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 
 from reconciler.settings.values.words import texts
 
+_REPORTS = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/.*)?")
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -82,6 +84,15 @@ def queue_url(raw: object) -> str:
     if not named:
         raise ValueError(allowed)
     return url
+
+
+def reports(raw: object) -> str | None:
+    """`gs://BUCKET/PATH`, the path of any length; None for none."""
+    if raw is None:
+        return None
+    if isinstance(raw, str) and _REPORTS.fullmatch(raw) and raw.isprintable():
+        return raw
+    raise ValueError("must be a bucket of Google's and a path, such as gs://reports/inventory_reports")
 
 
 def url_template(raw: object) -> str | None:

@@ -9,11 +9,9 @@ from typing import Final
 from reconciler.errors import InventoryRefused
 from reconciler.model import InventoryConfiguration, InventoryUsed, parse_timestamp
 from reconciler.ports import Files
+from reconciler.sources import fetching
 from reconciler.sources.adapters import Found
 from reconciler.sources.s3_inventory import configuration, manifest
-
-LARGEST: Final = 64 * 1024 * 1024
-"""Bytes of a manifest that are read: one of 500 files has a tenth of a megabyte."""
 
 _FOLDER: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}Z")
 _FIRST: Final = "0"
@@ -63,9 +61,13 @@ async def newest(files: Files, bucket: str, configured: InventoryConfiguration) 
             " takes up to 48 h"
         )
     name = f"{place}{max(complete)}/manifest.json"
-    body = await _read(files, name)
+    body = await fetching.read(files, name)
     digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    told = (await _read(files, name.removesuffix("json") + "checksum")).decode("ascii", "replace").strip()
+    told = (
+        (await fetching.read(files, name.removesuffix("json") + "checksum"))
+        .decode("ascii", "replace")
+        .strip()
+    )
     if told.lower() != digest:
         raise InventoryRefused(
             f"inventory {name}: its manifest's MD5 is {digest}, its checksum says {told!r}"
@@ -93,18 +95,3 @@ async def _folders(files: Files, place: str) -> dict[str, dict[str, datetime | N
         if page.next_token is None or not page.keys or page.keys[-1] >= f"{place}{_BEYOND}":
             return found
         after = page.keys[-1]
-
-
-async def _read(files: Files, key: str) -> bytes:
-    opened = await files.open(key)
-    if opened is None:
-        raise InventoryRefused(f"inventory file {key} is gone")
-    body = bytearray()
-    try:
-        async for chunk in opened.chunks():
-            body += chunk
-            if len(body) > LARGEST:
-                raise InventoryRefused(f"inventory file {key} is larger than any manifest")
-    finally:
-        opened.close()
-    return bytes(body)
