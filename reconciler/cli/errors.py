@@ -17,6 +17,7 @@ HINTS: Mapping[str, str] = {
     "no_such_pass": "{message}; reconciler passes lists them",
     "later_pass_first": "{message} (reconciler passes show {later})",
     "both_sides": "{message}: reconciler approve {pass_id} --i-understand",
+    "not_swept": "{message}: `reconciler once` does, or name a number with --objects",
     "no_owner_source": "{message}: set RECONCILER_ADOPTION__OWNER_FROM, or name one for all with --owner",
     "no_target": "{message}: --key KEY, --prefix P or --virtual-key ID",
     "holds_of_others": "{message}; --author NAME lifts one author's, --all-authors everybody's",

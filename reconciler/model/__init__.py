@@ -4,6 +4,7 @@ from reconciler.model.access_logs import *
 from reconciler.model.adoption import *
 from reconciler.model.cdn import *
 from reconciler.model.control import *
+from reconciler.model.costs import *
 from reconciler.model.deletion import *
 from reconciler.model.enums import *
 from reconciler.model.erasures import *

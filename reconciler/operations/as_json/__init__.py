@@ -4,6 +4,7 @@ Each function returns what JSON can hold. Every key is always there; a time is I
 """
 
 from reconciler.operations.as_json.adopting import adopted, adoption
+from reconciler.operations.as_json.costs import cost
 from reconciler.operations.as_json.erasures import certificate, erasure, replay
 from reconciler.operations.as_json.findings import (
     FINDING,
@@ -33,6 +34,7 @@ __all__ = [
     "cancelled",
     "certificate",
     "checked",
+    "cost",
     "decided",
     "drift",
     "erased",
