@@ -15,7 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet 'ray[data]==2.60.0' 'pyarrow==25.0.1' 'duckdb==2.0.1' 'polars==2.1.0' 'daft==0.7.26'
+"$work/venv/bin/pip" install --quiet 'ray[data]==2.60.0' 'pyarrow==25.0.1' 'duckdb==2.0.1' 'polars==2.1.0' 'daft==0.7.26' 'aiohttp==3.14.5'
 cd "$work"
 
 RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled DO_NOT_TRACK=1 "$work/venv/bin/python" - 2>"$work/errors" <<'PYTHON' || { tail -1 "$work/errors"; exit 1; }
@@ -25,6 +25,7 @@ from pathlib import Path
 
 import daft
 import duckdb
+import fsspec.implementations.http  # before Ray's threads do, of which one may see it half loaded
 import polars
 import pyarrow
 import pyarrow.dataset
