@@ -39,6 +39,7 @@ from tests.servers import (
     start_seaweedfs,
 )
 from tests.support import abilities
+from tests.support.alone import can_be_alone
 from tests.support.descriptions import parse_once
 from tests.support.forks import FORKER
 
@@ -354,6 +355,7 @@ def moto_bucket(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buc
 
 # --- tests that need a Debian package ------------------------------------------------------------------
 
+NOT_ALONE = "needs a network of its own: run as root, with util-linux"
 WANTING = re.compile(r"needs Debian's (.*): apt-get")
 
 
@@ -369,6 +371,8 @@ def _installed(package: str) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("alone") and not can_be_alone():
+        pytest.skip(NOT_ALONE)
     packages = [str(name) for mark in item.iter_markers("debian") for name in mark.args]
     lacking = [package for package in packages if not _installed(package)]
     if not lacking:
@@ -385,6 +389,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("the slow proofs were left out: `pytest -m soak` runs them")
     skipped = (report.longrepr for report in terminalreporter.stats.get("skipped", ()))
     reasons = [where[2] for where in skipped if isinstance(where, tuple)]
+    if not_alone := reasons.count(f"Skipped: {NOT_ALONE}"):
+        terminalreporter.write_line(f"{not_alone} tests skipped: {NOT_ALONE}", yellow=True)
     lacking = [found[1].split(", ") for found in map(WANTING.search, reasons) if found]
     if lacking:
         packages = " ".join(sorted({package for each in lacking for package in each}))

@@ -43,6 +43,7 @@ inventory:
   {{- with $v.inventory.destination }}
   destination: {{ toJson . }}
   {{- end }}
+  engine: {{ toJson $v.inventory.engine }}
   max_age: {{ toJson $v.inventory.maxAge }}
   memory: {{ toJson $v.inventory.memory }}
   disk: {{ toJson $v.inventory.disk }}

@@ -4,10 +4,12 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields, replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
+from reconciler.app import shares
 from reconciler.app.process import SystemClock
 from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.open import Catalog, open_catalog
@@ -43,6 +45,7 @@ from reconciler.settings import (
 from reconciler.sources.adapters import Adapter
 from reconciler.sources.inventories import InventoryConfig, LocalInventories
 from reconciler.sources.s3_inventory.newest import S3Inventory
+from reconciler.sources.sharing import Shared
 from reconciler.sources.storage_insights.newest import StorageInsights
 from reconciler.stores.cdn import CdnConfig, open_cdn
 from reconciler.stores.s3 import Bucket, BucketConfig, open_bucket
@@ -156,7 +159,20 @@ def inventory_source(settings: Settings, bucket: Bucket) -> LocalInventories:
     adapter: Adapter = S3Inventory(bucket.name, wanted.id, bucket.inventory_configuration, bucket.files_of)
     if wanted.destination is not None:
         adapter = StorageInsights(bucket.name, wanted.id, wanted.destination, bucket.files_of)
-    return LocalInventories(config, adapter)
+    return LocalInventories(config, adapter, shared_of(settings, bucket))
+
+
+def shared_of(settings: Settings, bucket: Bucket) -> Shared | None:
+    """What a comparison on many machines acts through; None where this process compares alone."""
+    wanted = settings.inventory
+    if wanted.engine == "duckdb":
+        return None
+    place = shares.Place(
+        bucket=bucket_config(settings), directory=wanted.directory, memory=wanted.memory, disk=wanted.disk
+    )
+    return Shared(
+        exports=bucket.exports, look=partial(shares.look, place), compare_range=partial(shares.compare, place)
+    )
 
 
 def scratched(settings: Settings, mode: Mode) -> Sequence[str]:

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from reconciler.model.enums import Word
+from reconciler.model.objects import RESERVED_PREFIX
+
+EXPORTS = f"{RESERVED_PREFIX}exports/"
+"""Where machines that share one comparison leave files for each other, a folder for each comparison."""
 
 
 class SweepSource(Word):

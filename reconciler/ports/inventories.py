@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
-from reconciler.model import InventoryUsed, Nominated, ObjectPage, PrefixSeen
+from reconciler.model import InventoryFile, InventoryUsed, Nominated, ObjectPage, PrefixSeen
+from reconciler.ports.bucket import Files
 from reconciler.ports.passes import Staging
 
 
@@ -60,6 +62,18 @@ class NominationArea(Protocol):
 
     def open(self, pass_id: int | None) -> AbstractAsyncContextManager[Nominations]:
         """Tables that end with the context; with `pass_id` None (plan) temporary ones."""
+        ...
+
+
+class Exports(Files, Protocol):
+    """Files of our own in the managed bucket, under `model.EXPORTS`: nothing else is written or removed."""
+
+    async def put(self, key: str, path: Path) -> InventoryFile:
+        """Put a local file. Raises StoreUnavailable, Halt."""
+        ...
+
+    async def remove(self, folder: str) -> None:
+        """Remove what lies in a folder, with every version. Raises StoreUnavailable, ListingBroken, Halt."""
         ...
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.errors import InventoryRefused
 from reconciler.model import InventoryFile, InventoryUsed
 from reconciler.ports import Files
 from reconciler.sources.columns import Columns
@@ -13,12 +14,14 @@ from reconciler.sources.columns import Columns
 class Found:
     """The newest complete list, and where its files are.
 
-    `format` is `Parquet`, `CSV` or `ORC`. `rows` is what the store says that the files hold together, where
+    `bucket` is the one of `files` by name, where other processes reach it as this one does. `format` is
+    `Parquet`, `CSV` or `ORC`. `rows` is what the store says that the files hold together, where
     it does: with another number the list is refused.
     """
 
     used: InventoryUsed
     files: Files
+    bucket: str | None = None
     listed: Sequence[InventoryFile]
     format: str
     columns: Columns
@@ -27,6 +30,15 @@ class Found:
     @property
     def bytes(self) -> int:
         return sum(each.size for each in self.listed)
+
+    def require(self, rows: int) -> None:
+        """Raise InventoryRefused where so many rows cannot be all of the list."""
+        if not rows:
+            raise InventoryRefused(f"inventory {self.used.name} names no object")
+        if self.rows not in {None, rows}:
+            raise InventoryRefused(
+                f"inventory {self.used.name} has {rows:,} rows in its files, and should have {self.rows:,}"
+            )
 
 
 class Adapter(Protocol):

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from reconciler.errors import InventoryRefused
+from reconciler.model import RESERVED_PREFIX
 from reconciler.sources import engine, ranges
 from reconciler.sources.ranges import Group, Span
 
 if TYPE_CHECKING:
     import duckdb
+
+COUNTED: Final = ("key IS NULL", f"key = '{RESERVED_PREFIX}identity.json'")
+"""What is counted of the listed objects: keys that cannot be told, and our own identity object."""
 
 SMALLEST: Final = 1_000
 """Rows of a range below which it is not halved again for want of memory."""

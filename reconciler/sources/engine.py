@@ -47,8 +47,12 @@ def _processors() -> int:
 
 
 @contextmanager
-def connected(memory: int, spill: Path, disk: int) -> Iterator[duckdb.DuckDBPyConnection]:
+def connected(
+    memory: int, spill: Path, disk: int, most_threads: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory, of that many bytes, which spills up to `disk` bytes to that folder.
+
+    `most_threads`: where others work on the same machine.
 
     Raises InventoryRefused for what DuckDB cannot read, or has no room for.
     """
@@ -57,7 +61,7 @@ def connected(memory: int, spill: Path, disk: int) -> Iterator[duckdb.DuckDBPyCo
     # Nothing is installed or loaded by itself: what runs is what was deployed.
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{max(A_THREAD, memory - ASIDE)}B",
-        "threads": threads(memory),
+        "threads": min(threads(memory), most_threads or threads(memory)),
         "temp_directory": str(spill),
         "max_temp_directory_size": f"{disk}B",
         "autoinstall_known_extensions": False,

@@ -24,13 +24,17 @@ _BLOCK: Final = 1024 * 1024
 
 
 async def fetch(
-    files: Files, wanted: Sequence[InventoryFile], into: Path, alive: Callable[[], None]
+    files: Files,
+    wanted: Sequence[InventoryFile],
+    into: Path,
+    alive: Callable[[], None],
+    named: str = LISTED,
 ) -> list[Path]:
     """The files, in the same order, under names of our own. Raises InventoryRefused, StoreUnavailable.
 
     What is there already, of a process that was killed, is compared in the same way, and not fetched again.
     """
-    paths = [into / f"{LISTED}{number:05}" for number in range(len(wanted))]
+    paths = [into / f"{named}{number:05}" for number in range(len(wanted))]
 
     async def fetch_one(each: tuple[InventoryFile, Path]) -> None:
         await _fetch(files, *each, alive)

@@ -12,19 +12,17 @@ from typing import Any, Final
 
 from reconciler.errors import InventoryRefused
 from reconciler.model import (
-    RESERVED_PREFIX,
     InventoryUsed,
     Nominated,
     ObjectPage,
     PrefixSeen,
 )
 from reconciler.ports import RowExport
-from reconciler.sources import comparing, engine, exporting, fetching, formats, ranges, tasks
+from reconciler.sources import comparing, engine, exporting, fetching, formats, on_ray, ranges, tasks
 from reconciler.sources.adapters import Adapter, Found
 from reconciler.sources.comparing import Comparison, Sides
+from reconciler.sources.sharing import Shared
 from reconciler.sources.workspace import workspace
-
-_IDENTITY: Final = f"{RESERVED_PREFIX}identity.json"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,15 +42,19 @@ class InventoryConfig:
 class LocalInventories:
     """Compares the lists that one adapter finds, on local disk."""
 
-    def __init__(self, config: InventoryConfig, adapter: Adapter) -> None:
+    def __init__(self, config: InventoryConfig, adapter: Adapter, shared: Shared | None = None) -> None:
+        """`shared`: other processes compare, and fetch what they need."""
         engine.require_extra()
+        if shared is not None:
+            on_ray.require_extra()
+        self._shared = shared
         self._config = config
         self._adapter = adapter
         self._found: Found | None = None
 
     async def newest(self) -> InventoryUsed:
         found = await self._adapter.newest()
-        if found.bytes > self._config.disk:
+        if found.bytes > self._config.disk and self._shared is None:
             raise InventoryRefused(
                 f"inventory {found.used.name} has {found.bytes:,} B: more than RECONCILER_INVENTORY__DISK"
                 f" ({self._config.disk:,})"
@@ -72,18 +74,25 @@ class LocalInventories:
     ) -> AsyncIterator[LocalDifference]:
         found = self._found
         assert found is not None, "compared is what was found"
-        with workspace(self._config.directory, used) as folder:
-            listed = await fetching.fetch(found.files, found.listed, folder, alive)
+        shared = self._shared
+        with workspace(self._config.directory, used if shared is None else None) as folder:
+            listed: Sequence[Path] = ()
+            if shared is None:
+                listed = await fetching.fetch(found.files, found.listed, folder, alive)
             async with export.open(prefixes) as snapshot:
                 read_at = snapshot.read_at
                 if read_at < used.delivered_at:
                     raise InventoryRefused(f"inventory {used.name} was delivered after the rows were read")
                 rows = await exporting.export(snapshot, used.began_at - ripe, folder, alive)
             difference = LocalDifference(Nominated(used=used, read_at=read_at))
-            work = _Work(
-                self._config, found, listed, exporting.paths(rows), prefixes, folder, _ms(read_at - young)
-            )
-            await tasks.in_thread(lambda step: work.carry_out(difference, step), alive)
+            before = _ms(read_at - young)
+            if shared is None:
+                work = _Work(self._config, found, listed, rows, prefixes, folder, before)
+                await tasks.in_thread(lambda step: work.carry_out(difference, step), alive)
+            else:
+                told = await shared.compare(found, rows, prefixes, before, folder, alive)
+                difference.unreadable, difference.marked = told.unreadable, told.marked
+                difference.add(told.found)
             yield difference
 
 
@@ -161,10 +170,11 @@ class _Work:
                 rows=ranges.groups(self.rows, "key"),
                 young=self.young,
             )
-            if fault := _short(found, sum(group.rows for group in sides.listed)):
-                raise InventoryRefused(f"inventory {found.used.name} {fault}")
-            difference.unreadable = comparing.count(connection, sides, "key IS NULL")
-            difference.marked = comparing.count(connection, sides, f"key = '{_IDENTITY}'") > 0
+            found.require(sum(group.rows for group in sides.listed))
+            difference.unreadable, marked = (
+                comparing.count(connection, sides, each) for each in comparing.COUNTED
+            )
+            difference.marked = marked > 0
             compare = Comparison(connection, sides, self.folder).compare
             spans = ranges.cut(ranges.managed(self.prefixes), (sides.listed, sides.rows))
             compared: list[comparing.Found] = []
@@ -172,15 +182,6 @@ class _Work:
                 step()
                 compared.append(compare(span))
             difference.add(compared)
-
-
-def _short(found: Found, rows: int) -> str | None:
-    """Why the files cannot be all of the list, by their rows, or None."""
-    if not rows:
-        return "names no object"
-    if found.rows not in {None, rows}:
-        return f"has {rows:,} rows in its files, and should have {found.rows:,}"
-    return None
 
 
 async def _pages(path: Path, columns: Sequence[str]) -> AsyncIterator[list[list[Any]]]:

@@ -22,21 +22,20 @@ _LOCK: Final = "lock"
 
 
 @contextmanager
-def workspace(directory: str | None, used: InventoryUsed) -> Iterator[Path]:
+def workspace(directory: str | None, used: InventoryUsed | None) -> Iterator[Path]:
     """A folder in `directory` (the system's for temporary files where None); it goes with the context.
 
     It stays where the store or the database is away, and where the process is killed: who compares the same
     inventory next finds the files in it that were fetched, and nothing else. Folders of other inventories go
-    first, unless their process lives: it holds a lock.
+    first, unless their process lives: it holds a lock. With None for the inventory nobody takes it up.
     """
     above = Path(directory or tempfile.gettempdir())
-    named = hashlib.sha256(f"{used.name}\n{used.digest}".encode()).hexdigest()[:16]
-    mine = above / f"{_PREFIX}{named}"
+    mine = None if used is None else above / f"{_PREFIX}{_name_of(used)}"
     try:
         for folder in above.glob(f"{_PREFIX}*"):
             if folder != mine:
                 _remove_if_left(folder)
-        made, lock = _taken(mine) or _fresh(above)
+        made, lock = (mine and _taken(mine)) or _fresh(above)
     except OSError as error:
         raise _no_room(above, error) from None
     with lock:
@@ -46,11 +45,15 @@ def workspace(directory: str | None, used: InventoryUsed) -> Iterator[Path]:
         except OSError as error:
             raise _no_room(above, error) from None
         except (StoreUnavailable, CatalogUnavailable):
-            kept = True
+            kept = used is not None
             raise
         finally:
             if not kept:
                 shutil.rmtree(made, ignore_errors=True)
+
+
+def _name_of(used: InventoryUsed) -> str:
+    return hashlib.sha256(f"{used.name}\n{used.digest}".encode()).hexdigest()[:16]
 
 
 def _taken(folder: Path) -> tuple[Path, IO[str]] | None:

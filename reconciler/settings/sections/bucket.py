@@ -83,6 +83,9 @@ class InventorySettings(Section):
     """Where Google's Storage Insights leaves its reports, as `gs://BUCKET/PATH`. They are taken then, and not
     S3 Inventory's: Parquet or CSV with the fields name, size, updated, md5Hash and timeDeleted. `ID` is the
     configuration's UUID. Default: none; S3's configuration names its destination itself."""
+    engine: Annotated[Literal["duckdb", "ray"], written(values.one_of("duckdb", "ray"))] = "duckdb"
+    """`duckdb` compares in this process; `ray` on many machines (extra `.[ray]`): on the cluster at
+    `RAY_ADDRESS`, or without it on this machine. Default: `duckdb`, which starts nothing."""
     max_age: Annotated[timedelta, written(values.at_least(timedelta(hours=1), "1h"))] = timedelta(hours=72)
     """How long ago an inventory may have begun. 72h: a daily one is up to a day under way, and one may be
     late. At least 1h."""

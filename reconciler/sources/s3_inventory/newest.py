@@ -79,7 +79,14 @@ async def newest(files: Files, bucket: str, configured: InventoryConfiguration) 
     if at is None or at < found.began_at:
         raise InventoryRefused(f"inventory {name} was delivered at {at}, before it began")
     used = InventoryUsed(name=name, digest=digest, began_at=found.began_at, delivered_at=at)
-    return Found(used=used, files=files, listed=found.files, format=found.format, columns=found.columns)
+    return Found(
+        used=used,
+        files=files,
+        bucket=configured.destination,
+        listed=found.files,
+        format=found.format,
+        columns=found.columns,
+    )
 
 
 async def _folders(files: Files, place: str) -> dict[str, dict[str, datetime | None]]:

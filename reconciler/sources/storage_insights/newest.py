@@ -64,6 +64,7 @@ class StorageInsights:
         return Found(
             used=used,
             files=files,
+            bucket=self._destination,
             listed=[_file(f"{self._path}{each}", there) for each in found.shards],
             format=found.format,
             columns=found.columns,

@@ -19,6 +19,7 @@ from reconciler.stores.s3.config import BucketConfig
 from reconciler.stores.s3.deletion import SINGLES_AT_ONCE, BucketObjects
 from reconciler.stores.s3.describing import BucketDescriptions
 from reconciler.stores.s3.direct import DirectClient
+from reconciler.stores.s3.exports import BucketExports
 from reconciler.stores.s3.identity import BucketIdentity
 from reconciler.stores.s3.inventory import BucketFiles, inventory_configuration
 from reconciler.stores.s3.lifecycle import BucketLifecycle
@@ -100,6 +101,7 @@ class Bucket:
         self.reader = BucketReader(own.calls)
         self.descriptions = BucketDescriptions(own.calls, own.witness)
         self.writer = BucketWriter(own.calls)
+        self.exports = BucketExports(own.calls, own.listing, own.versions)
         to = None if config.quarantine is None else QuarantineBucket(config.quarantine, config.name)
         self.prober = BucketProber(
             own.calls, own.listing, config.managed, None if to is None else (to, self._other(to).calls)
