@@ -7,7 +7,7 @@ close that neither an object nor a row is deleted for the difference (R-69, I-53
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -130,6 +130,21 @@ def forms(key: str, prefixes: Sequence[str]) -> set[str]:
     if _SIMPLE.fullmatch(key):
         return found.union(key.replace("/", slash) for slash in ENCODED_SLASHES)
     return found | _written_otherwise(key)
+
+
+def forms_within(keys: Sequence[str], prefixes: Sequence[str], kept: tuple[str, ...]) -> list[str]:
+    """The `forms` of all keys that begin with one of `kept`, without the keys themselves."""
+    slashed = all("/" in each for each in kept)
+    found: list[str] = []
+    for key in keys:
+        if slashed and _SIMPLE.fullmatch(key):
+            # Without the encoded ones, which have no slash: to build them took half of a claim of 1,000.
+            under = next((prefix for prefix in prefixes if prefix and key.startswith(prefix)), "")
+            spelled: Iterable[str] = (key[len(under) :], f"{key} ", f"{under}{key}")
+        else:
+            spelled = forms(key, prefixes)
+        found += [form for form in spelled if form.startswith(kept) and form != key]
+    return found
 
 
 def roots(bucket: str) -> Sequence[str]:

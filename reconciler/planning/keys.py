@@ -23,9 +23,14 @@ def protection(key: str, policy: Policy) -> KeepReason | None:
         return KeepReason.FOLDER_MARKER
     if not _markable(key) or (policy.key_shape is not None and not policy.key_shape.fullmatch(key)):
         return KeepReason.UNKNOWN_SHAPE
-    if policy.rewrites_keys and _REWRITTEN.search(key):
+    if policy.rewrites_keys and _may_be_rewritten(key) and _REWRITTEN.search(key):
         return KeepReason.UNKNOWN_SHAPE
     return None
+
+
+def _may_be_rewritten(key: str) -> bool:
+    """False for nearly every key, in a fifth of the time that the pattern takes."""
+    return key.startswith(("/", ".")) or "//" in key or "/." in key or "\\" in key
 
 
 def rewritten(key: str) -> str:
@@ -35,4 +40,6 @@ def rewritten(key: str) -> str:
 
 def _markable(key: str) -> bool:
     """Whether the table of marks, and its index, can hold the key. One that cannot would end every pass."""
+    if key.isascii():
+        return "\0" not in key and len(key) <= LONGEST_KEY
     return "\0" not in key and len(key.encode(errors="surrogatepass")) <= LONGEST_KEY

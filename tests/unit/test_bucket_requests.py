@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import Halt, ListingBroken, StoreUnavailable
 from reconciler.stores.s3.config import OUTCOMES
-from reconciler.stores.s3.deletion import _UNFIT_FOR_XML
+from reconciler.stores.s3.deletion import _UNFIT_FOR_XML, unfit_for_xml
 from reconciler.stores.s3.faults import BucketAddress, Refusal
 from reconciler.stores.s3.hooks import NO_MATTER_FOR_ENDPOINTS, delete_body, read_date
 from reconciler.stores.s3.retries import LONGEST_PAUSE, pause_after
@@ -23,8 +23,13 @@ NAME = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 PLACE = BucketAddress(bucket="media", endpoint_url="http://store:9000")
 
 batch_key = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
-    lambda key: not _UNFIT_FOR_XML.search(key)
+    lambda key: not unfit_for_xml(key)
 )
+
+
+@given(st.text("a/ .\x00\t\n\r\x1f\x7f\x85\u2028\ufffeé", max_size=4))
+def test_what_looks_fit_for_a_batch_at_once_is_fit_by_the_pattern(key: str) -> None:
+    assert unfit_for_xml(key) is (_UNFIT_FOR_XML.search(key) is not None)
 
 
 @given(st.lists(st.tuples(batch_key, st.none() | batch_key), max_size=8))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.model import KeepReason, KeyShape
 from reconciler.planning.keys import protection
@@ -47,3 +51,15 @@ def test_a_pattern_that_cannot_be_read_says_why_and_nothing_fits_it(pattern: str
     assert not shape.fullmatch("a")
     assert KeyShape("a").fault is None
     assert KeyShape("a") == KeyShape("a")
+
+
+@given(st.text("a/.\\\\", max_size=6))
+def test_a_key_is_spared_that_a_store_of_files_takes_for_another(name: str) -> None:
+    key = f"image/{name}x"
+    other = "image//" in key or rewritten_as_path(key) != key
+    found = protection(key, policy(rewrites_keys=True))
+    assert (found is KeepReason.UNKNOWN_SHAPE) is other
+
+
+def rewritten_as_path(key: str) -> str:
+    return posixpath.normpath(key.replace("\\", "/"))

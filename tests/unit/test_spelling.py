@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.catalog.media_tables.references import odd
 from reconciler.model import KeepReason, Tally, spelling
-from reconciler.model.spelling import Orphans, fingerprints, folds, spellings
+from reconciler.model.spelling import Orphans, fingerprints, folds, forms, forms_within, spellings
 from reconciler.planning.sides import HANDFUL, near_missed
 from tests.doubles.build import LIMITS
 
@@ -105,3 +105,16 @@ def test_a_simple_key_is_spelled_as_any_other(key: str, prefixes: list[str]) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spelling, "_SIMPLE", re.compile(r"(?!)"))
         assert (folds(key, "bucket", prefixes), spellings(key, "bucket", prefixes)) == quick
+
+
+@given(
+    keys=st.lists(st.text("ab/._-9 A%+é", min_size=1, max_size=8), max_size=3),
+    prefixes=st.lists(st.sampled_from(["a/", "b/", "a/a/", "a", ""]), min_size=1, max_size=2),
+    within=st.booleans(),
+)
+def test_forms_within_are_those_forms_that_begin_so(
+    keys: list[str], prefixes: list[str], *, within: bool
+) -> None:
+    kept = (*prefixes, ".reconciler/") if within else ("",)
+    slow = [form for key in keys for form in forms(key, prefixes) if form.startswith(kept) and form != key]
+    assert {*forms_within(keys, prefixes, kept)} == {*slow}

@@ -13,7 +13,7 @@ from reconciler.catalog.media_tables.near_misses.noted import PAIRED
 from reconciler.catalog.media_tables.records import lookup
 from reconciler.catalog.media_tables.tables import MediaTables
 from reconciler.model import RESERVED_PREFIX, Mark, Verdict
-from reconciler.model.spelling import addresses, forms, fronts, roots, spellings
+from reconciler.model.spelling import addresses, forms, forms_within, fronts, roots, spellings
 
 
 async def twins(
@@ -65,16 +65,16 @@ async def _spelled_anywhere(
     keys = [mark.storage_key for mark in marks if storable(mark.storage_key)]
     unused, inside = await _unused(connection, media, bucket, prefixes) if media.ordered else ((), False)
     before = [root for root in roots(bucket) if storable(root) and not root.startswith(unused)]
-    spelled = [form for key in keys for form in forms(key, prefixes)]
     if before == [""]:
         # A form is a whole spelling then.
-        kept = (*prefixes, RESERVED_PREFIX) if inside else ("",)
-        marked = {*keys}
+        kept, marked = (*prefixes, RESERVED_PREFIX) if inside else ("",), {*keys}
         spelled = [
             form
-            for form in spelled
-            if form.startswith(kept) and not form.startswith(unused) and form not in marked
+            for form in forms_within(keys, prefixes, kept)
+            if not form.startswith(unused) and form not in marked
         ]
+    else:
+        spelled = [form for key in keys for form in forms(key, prefixes)]
     whole = [each for key in keys for each in addresses(key, bucket) if not each.startswith(unused)]
     if not (spelled or whole):
         return False
