@@ -1,6 +1,6 @@
 """The engine's protocols for a bucket."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -85,6 +85,12 @@ class Versions(Protocol):
         """Every version and delete marker of keys with this prefix; None if the store lists no versions.
 
         If none were ever kept, an object is its own version, with the id `null`. Raises the same errors.
+        """
+        ...
+
+    async def latest(self, keys: Sequence[str]) -> Mapping[str, model.Version]:
+        """The current version of each of these keys that a few pages of a listing show; of the others
+        nothing is known, as of all where the store lists no versions. `keys` are in byte order.
         """
         ...
 

@@ -19,6 +19,7 @@ from reconciler.model import (
     Upload,
     Version,
 )
+from reconciler.stores.s3 import versions
 from tests.contract.sides import BucketSide
 
 pytestmark = pytest.mark.anyio
@@ -117,6 +118,24 @@ async def test_nothing_hides_an_object_that_was_not_meant(side: BucketSide) -> N
     assert (answer.result, answer.marker_id) == (ObjectResult.CHANGED, None)
     assert await side.store.head(KEY) is not None
     assert len(await side.versions.of(KEY)) == 1
+
+
+async def test_a_listing_shows_of_versions_that_are_the_latest_what_a_head_does(
+    side: BucketSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "DENSE", 1)
+    side.keep_versions()
+    keys = ["image/a", "image/ab", "image/b", "image/c"]
+    for key in (*keys, "image/b", "image/d"):
+        side.put(key)
+    await side.store.delete([Deletion(key="image/c")])
+    found = await side.versions.latest(keys)
+    assert {"image/a", "image/b"} <= found.keys() <= {"image/a", "image/ab", "image/b"}
+    for key, version in found.items():
+        stored = await side.store.head(key)
+        assert stored is not None
+        assert (version.id, version.etag, version.size) == (stored.version_id, stored.etag, stored.size)
+    assert await side.versions.latest(["image/x", "image/y"]) == {}
 
 
 def _in_order(found: object) -> tuple[Version, Version]:

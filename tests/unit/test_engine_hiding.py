@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -92,6 +93,41 @@ async def test_the_row_of_an_object_that_comes_while_the_row_goes_comes_back() -
     world.database.on_remove = lambda row: world.bucket.upload(row.storage_key)
     assert (await world.run_once()).removed.records == 1
     assert list(world.database.rows) == [row]
+
+
+@pytest.mark.attack(10)
+@pytest.mark.parametrize("compares", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+async def test_an_upload_before_or_behind_the_listing_of_versions_stays(
+    monkeypatch: pytest.MonkeyPatch, *, before: bool, compares: bool
+) -> None:
+    """The listing shows one of the two keys alone; a HEAD looks at the other."""
+    under = policy(delete_mode=DeleteMode.VERSIONED)
+    world = World(under=under, versioned=True, compares=compares, limits=OPEN)
+    keys = ["image/a", "image/b"]
+    for key in keys:
+        world.bucket.upload(key, age=3 * DAY)
+    await world.run_once()
+    world.around.tick(DAY)
+    latest, told = world.bucket.versions.latest, list[str]()
+
+    async def listed(asked: Sequence[str]) -> Mapping[str, Version]:
+        if before:
+            put_again()
+        answer = await latest(asked)
+        told.extend(answer)
+        if not before:
+            put_again()
+        return answer
+
+    def put_again() -> None:
+        for key in keys:
+            world.bucket.upload(key, size=7)
+
+    monkeypatch.setattr(world.bucket.versions, "latest", listed)
+    assert (await world.run_once()).removed.objects == 0
+    assert told == ["image/a"]
+    assert left(world) == {*keys}
 
 
 @pytest.mark.attack(9)

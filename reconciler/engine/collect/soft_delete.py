@@ -168,14 +168,18 @@ async def look_at_versions(
         elif mark.object_etag is not None and stored.etag != mark.object_etag:
             answers.settle(mark.storage_key, model.ObjectResult.CHANGED, "not the object that was marked")
         else:
-            seen[mark.storage_key] = stored.etag
-            answers.hidden[mark.storage_key] = model.Hidden(
-                mode=model.DeleteMode.VERSIONED,
-                size=stored.size,
-                etag=stored.etag,
-                last_modified=stored.last_modified,
-                version_ids=(stored.version_id or await _id_of(ports, stored),),
-            )
+            note(stored, stored.version_id or await _id_of(ports, stored))
+
+    def note(found: model.StoredObject | model.Version, version_id: str) -> None:
+        assert found.etag is not None, "only a delete marker has none"
+        seen[found.key] = found.etag
+        answers.hidden[found.key] = model.Hidden(
+            mode=model.DeleteMode.VERSIONED,
+            size=found.size,
+            etag=found.etag,
+            last_modified=found.last_modified,
+            version_ids=(version_id,),
+        )
 
     wanted = _in_versions(keys)
     if wanted and not await ports.versions.kept():
@@ -183,7 +187,14 @@ async def look_at_versions(
             "the bucket does not keep versions any more, and these keys were claimed to be deleted by a"
             " delete marker; nothing is deleted until versioning is on again"
         )
-    await for_each_alone(wanted, look, answers, concurrency=LOOKS_AT_ONCE)
+    listed = await ports.versions.latest(sorted(key.mark.storage_key for key in wanted))
+    for claimed in wanted:
+        version = listed.get(claimed.mark.storage_key)
+        # A HEAD has the last word on all else.
+        if version is not None and version.etag == claimed.mark.object_etag:
+            note(version, version.id)
+    left = [key for key in wanted if key.mark.storage_key not in seen]
+    await for_each_alone(left, look, answers, concurrency=LOOKS_AT_ONCE)
     return seen
 
 

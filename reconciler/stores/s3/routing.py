@@ -1,6 +1,6 @@
 """Ask the bucket that a key names: copies may lie in another (`model.QuarantineBucket`)."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from reconciler.model import (
@@ -75,6 +75,10 @@ class RoutedVersions:
 
     async def under(self, prefix: str) -> Sequence[Version] | None:
         return await self._at(prefix).under(prefix)
+
+    async def latest(self, keys: Sequence[str]) -> Mapping[str, Version]:
+        """All keys are of one bucket: the managed one."""
+        return await self._at("").latest(keys)
 
     async def remove(self, batch: Sequence[Version], *, reveals: bool = False) -> Sequence[DeletionResult]:
         return await _each(batch, lambda key, part: self._at(key).remove(part, reveals=reveals))
