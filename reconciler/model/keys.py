@@ -54,4 +54,7 @@ def managed_parts(prefix: str, prefixes: Iterable[str]) -> tuple[str, ...]:
 
 def prefix_of(key: str, prefixes: Sequence[str]) -> str | None:
     """The prefix in which the key lies; prefixes do not lie inside one another (`merge_prefixes`)."""
-    return next((prefix for prefix in prefixes if key.startswith(prefix)), None)
+    for prefix in prefixes:
+        if key.startswith(prefix):
+            return prefix
+    return None

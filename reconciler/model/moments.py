@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 def moment(at: datetime | None) -> str:
     """`2026-11-22 19:55:01Z`; "" for None. A time without a zone is UTC."""
-    return f"{in_utc(at):%Y-%m-%d %H:%M:%SZ}" if at else ""
+    # Of each orphan, and a format takes five times as long.
+    return f"{in_utc(at).isoformat(' ', 'seconds')[:-6]}Z" if at else ""
 
 
 def minute(at: datetime) -> str:
