@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import anyio.to_thread
@@ -20,11 +19,12 @@ from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.errors import Halt
 from reconciler.model import Certified, ErasureKind, Hold, HoldKind, Outcome
 from tests.cli.program import Ran, reconciler
+from tests.integration.backups import backup
 from tests.integration.kill_at import killed_at
 from tests.integration.site import SOON_DEAD, Site
 from tests.integration.test_gone import left
 from tests.integration.test_versions import keep_versions
-from tests.servers import fresh_bucket, fresh_database
+from tests.servers import fresh_bucket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.calm]
 
@@ -243,18 +243,14 @@ async def restored(site: Site, postgres: EmbeddedPostgres) -> AsyncIterator[tupl
     await site.tracked("image/1", "image/2", owner=owner)
     await site.tracked("image/other")
     await site.once()
-    backup = fresh_database(postgres, urlsplit(site.database).path[1:])
-    url = await anyio.to_thread.run_sync(backup.__enter__)
-    await order(site, owner)
-    await site.once()
-    back = replace(site, database=url)
-    back.environment["RECONCILER_DATABASE_URL"] = url
-    halted = await back.once()
-    assert (halted.outcome, "adopt-bucket" in halted.detail) == (Outcome.HALTED, True)
-    assert "erase --replay" in "".join((await back.ownership()).lines())
-    await back.adopt()
-    yield back, owner
-    await anyio.to_thread.run_sync(backup.__exit__, None, None, None)
+    async with backup(site, postgres) as back:
+        await order(site, owner)
+        await site.once()
+        halted = await back.once()
+        assert (halted.outcome, "adopt-bucket" in halted.detail) == (Outcome.HALTED, True)
+        assert "erase --replay" in "".join((await back.ownership()).lines())
+        await back.adopt()
+        yield back, owner
 
 
 async def program(site: Site, *args: str) -> Ran:

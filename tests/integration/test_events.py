@@ -13,9 +13,11 @@ import asyncpg
 import pytest
 
 from reconciler import app
+from reconciler.embedded.postgres import EmbeddedPostgres
 from reconciler.model import Outcome
 from reconciler.settings import SettingsSource
 from tests.cli.program import Ran, reconciler
+from tests.integration.backups import backup
 from tests.integration.site import Site, _environment
 from tests.support.receiver import SECRET, Receiver, a_receiver
 
@@ -83,6 +85,21 @@ async def test_a_deletion_and_its_undo_are_told_in_their_order_by_the_ledgers_id
     assert deleted["data"]["storage_key"] == "image/a b+é.png"
     assert (deleted["data"]["verdict"], deleted["data"]["bytes"]) == ("orphan", 1)
     assert await waiting(told) == 0
+
+
+async def test_ids_are_never_given_twice_whatever_is_restored(
+    told: Site, receiver: Receiver, postgres: EmbeddedPostgres
+) -> None:
+    """One backup is restored twice, and each of the three databases tells what it deleted since."""
+    await told.once()
+    async with backup(told, postgres) as once, backup(told, postgres) as twice, receiver.up():
+        for number, site in enumerate((told, once, twice)):
+            if number:
+                assert (await site.once()).outcome is Outcome.HALTED
+                await site.adopt()
+            await site.put(f"image/{number}a", f"image/{number}b")
+            await site.once()
+    assert len({each["id"] for each in receiver.events}) == len(receiver.events) == 6
 
 
 @pytest.mark.soak

@@ -72,6 +72,15 @@ async def test_live_does_not_begin_without_the_rights_that_it_takes(limited: Lim
     report = await site.once()
     assert (report.outcome, report.removed.objects, report.removed.records) == (Outcome.CONVERGED, 2, 1)
     assert (await site.undo(keys=("image/old",))).complete, "INSERT was granted along"
+    await site.adopt()
+    await site.put("image/orphan")
+    await site.once()
+    ids = await owner.sql(
+        "SELECT id > 1e15 AS later FROM reconciler.ledger WHERE storage_key = 'image/orphan'"
+    )
+    assert {row["later"] for row in ids} == {False, True}, (
+        "adopting skips ids without a right on the sequence"
+    )
 
 
 # Who runs it owns the tables, so it may take a right away from whoever arms the pass.

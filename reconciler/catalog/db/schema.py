@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 SCHEMA = "reconciler"
 
-HEAD_REVISION = "0021"
+HEAD_REVISION = "0022"
 """The newest migration, so that readiness is known without loading Alembic (a test compares the two)."""
 
 

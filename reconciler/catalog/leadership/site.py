@@ -161,6 +161,7 @@ class PostgresSite:
 
         async def work(connection: AnyConnection) -> None:
             await stand(connection, term)
+            # A trigger skips ids of the ledger as the site id changes: a lost database may have told them.
             await connection.execute(
                 f"INSERT INTO {SCHEMA}.site (site_id, bucket, prefixes, bound_at, nonce, lineage)"
                 " VALUES ($1, $2, $3, $4, $5, $6::jsonb) ON CONFLICT (singleton) DO UPDATE SET site_id = $1,"
