@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
-from pathlib import Path
+from http.client import HTTPResponse
 
-import anyio
-from anyio import to_thread
-
-from reconciler.embedded.client import ATTEMPTS, HOST, START_SECONDS, ServerFailed, Supervisor, free_ports
+from reconciler.demo import programs
+from reconciler.embedded.client import HOST, Supervisor
 from reconciler.model import Role
 from reconciler.operations import tokens
 
-NAME = "daemon"
 EVERY = "1m"
 """How often it looks for drift: whoever puts or deletes something wants to see what becomes of it."""
-
-LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,44 +35,18 @@ async def start(supervisor: Supervisor, environment: Mapping[str, str]) -> Admin
     token = tokens.issue(file, "demo", Role.APPROVER)
     settings = {
         **environment,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
         "RECONCILER_SWEEP_INTERVAL": EVERY,
         "RECONCILER_RETENTION_INTERVAL": EVERY,
-        "RECONCILER_WEB__HOST": HOST,
-        "RECONCILER_WEB__PORT": "0",
         "RECONCILER_ADMIN__HOST": HOST,
         "RECONCILER_ADMIN__TOKENS_FILE": str(file),
     }
-    for _ in range(ATTEMPTS):
-        port = free_ports(1)
-        admin = Admin(port=port, token=token)
-        command = [sys.executable, "-m", "reconciler", "run"]
-        supervisor.start(NAME, command, env={**settings, "RECONCILER_ADMIN__PORT": str(port)})
-        if await _led(supervisor, admin):
-            return admin
-    raise ServerFailed(f"the daemon did not start:\n{supervisor.last_lines(NAME)}")
+
+    def ready(port: int) -> bool:
+        return programs.asked(port, "GET", "/api/v1/status", {"Authorization": f"Bearer {token}"}, _leads)
+
+    port = await programs.start(supervisor, "daemon", "run", settings, "RECONCILER_ADMIN__PORT", ready)
+    return Admin(port=port, token=token)
 
 
-async def _led(supervisor: Supervisor, admin: Admin) -> bool:
-    """Wait until it leads; False where it ended first, as it does where its port was taken."""
-    deadline = time.monotonic() + START_SECONDS
-    while not await to_thread.run_sync(_leads, admin, abandon_on_cancel=True):
-        if supervisor.poll(NAME) is not None:
-            return False
-        if time.monotonic() > deadline:
-            message = f"the daemon does not lead after {START_SECONDS:.0f} s:\n{supervisor.last_lines(NAME)}"
-            raise ServerFailed(message)
-        await anyio.sleep(LOOK_SECONDS)
-    return True
-
-
-def _leads(admin: Admin) -> bool:
-    connection = HTTPConnection(HOST, admin.port, timeout=5)
-    try:
-        connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {admin.token}"})
-        answer = connection.getresponse()
-        return answer.status == HTTPStatus.OK and bool(json.load(answer)["answered_by"]["leading"])
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
+def _leads(answer: HTTPResponse) -> bool:
+    return answer.status == HTTPStatus.OK and bool(json.load(answer)["answered_by"]["leading"])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
-import anyio
-
-from reconciler.catalog.db import bounds, connections
+from reconciler.catalog.db import bounds
 from reconciler.catalog.db.calls import called
 from reconciler.catalog.db.config import CatalogConfig
-from reconciler.catalog.media_tables.tables import MediaTables, record_from
-from reconciler.catalog.passes.staging import SETTINGS, PostgresStaging
-from reconciler.model import Record
+from reconciler.catalog.media_tables.tables import MediaTables
+from reconciler.catalog.passes.staging import PostgresStaging, opened
 
 
 class PostgresNominationArea:
@@ -22,17 +19,8 @@ class PostgresNominationArea:
         self._config = config
         self._media = media
 
-    @asynccontextmanager
-    async def open(self, pass_id: int | None) -> AsyncIterator[PostgresNominations]:
-        with called(self._config):
-            connection = await connections.connect(self._config, **SETTINGS)
-        area = PostgresNominations(connection, self._config, self._media, pass_id)
-        try:
-            await area.create()
-            yield area
-        finally:
-            with anyio.CancelScope(shield=True):
-                await area.drop()
+    def open(self, pass_id: int | None) -> AbstractAsyncContextManager[PostgresNominations]:
+        return opened(PostgresNominations, self._config, self._media, pass_id)
 
 
 class PostgresNominations(PostgresStaging):
@@ -69,18 +57,9 @@ class PostgresNominations(PostgresStaging):
                 await self._connection.execute(f"ANALYZE {self._table}_missing")
         return await super().seal()
 
-    async def records_without_object(
-        self, prefixes: Sequence[str], page_size: int = 1000
-    ) -> AsyncIterator[Sequence[Record]]:
+    def _lacking(self, within: str) -> str:
         media = self._media
-        within, values = bounds.condition(media.ordered_key, bounds.managed(prefixes), 1)
-        await self._write_down(
-            "_records",
-            f"SELECT row_number() OVER () AS n, each.* FROM (SELECT {media.identity.copied()}"
-            f' FROM {media.media} JOIN {self._table}_missing s ON {media.key_text} COLLATE "C" = s.key'
-            f" WHERE {within} ORDER BY {media.ordered_key}) each",
-            values,
+        return (
+            f"{media.media} JOIN {self._table}_missing s"
+            f' ON {media.key_text} COLLATE "C" = s.key WHERE {within}'
         )
-        joined = f" JOIN {media.joined} ON {media.identity.equals_copied('f')}"
-        async for page in self._pages("_records", media.columns, joined, page_size, record_from):
-            yield page

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 import anyio
@@ -67,17 +67,8 @@ class PostgresStagingArea:
             finally:
                 await connection.close()
 
-    @asynccontextmanager
-    async def open(self, pass_id: int | None) -> AsyncIterator[PostgresStaging]:
-        with called(self._config):
-            connection = await connections.connect(self._config, **SETTINGS)
-        staging = PostgresStaging(connection, self._config, self._media, pass_id)
-        try:
-            await staging.create()
-            yield staging
-        finally:
-            with anyio.CancelScope(shield=True):
-                await staging.drop()
+    def open(self, pass_id: int | None) -> AbstractAsyncContextManager[PostgresStaging]:
+        return opened(PostgresStaging, self._config, self._media, pass_id)
 
 
 class PostgresStaging:
@@ -222,6 +213,14 @@ class PostgresStaging:
         async for page in self._pages("_records", media.columns, joined, page_size, record_from):
             yield page
 
+    def _lacking(self, within: str) -> str:
+        """SQL of the rows within these bounds that have no object."""
+        media = self._media
+        return (
+            f"{media.media} WHERE {within} AND NOT EXISTS (SELECT FROM {self._table} s"
+            f' WHERE s.key = {media.key_text} COLLATE "C")'
+        )
+
     async def _write_down(self, suffix: str, query: str, values: Sequence[str] = ()) -> None:
         assert self._sealed, "rows are read only after the whole listing"
         table = f"{self._table}{suffix}"
@@ -257,6 +256,25 @@ class PostgresStaging:
                     page = [read(row) for row in rows]
             if page:
                 yield page
+
+
+S = TypeVar("S", bound=PostgresStaging)
+
+
+@asynccontextmanager
+async def opened(
+    kind: type[S], config: CatalogConfig, media: MediaTables, pass_id: int | None
+) -> AsyncIterator[S]:
+    """Tables of that kind on a connection of their own, which end with the context."""
+    with called(config):
+        connection = await connections.connect(config, **SETTINGS)
+    staging = kind(connection, config, media, pass_id)
+    try:
+        await staging.create()
+        yield staging
+    finally:
+        with anyio.CancelScope(shield=True):
+            await staging.drop()
 
 
 def _object_from(row: connections.Row) -> StoredObject:
