@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.site import Site
 from tests.support.abilities import kind_in
+from tests.support.forks import FORKER, Fork
 
 FAST = {"RECONCILER_SWEEP_INTERVAL": "1s", "RECONCILER_RETENTION_INTERVAL": "1s"}
 
@@ -30,7 +31,7 @@ def free_port() -> int:
 
 
 class Daemon:
-    def __init__(self, process: anyio.abc.Process, port: int) -> None:
+    def __init__(self, process: anyio.abc.Process | Fork, port: int) -> None:
         self.process = process
         self.port = port
 
@@ -64,23 +65,43 @@ class Daemon:
 @asynccontextmanager
 async def daemon(site: Site, log: Path | None = None, /, **settings: str) -> AsyncIterator[Daemon]:
     """`reconciler run`, told what our stores can do; it logs to the file `log`, where one is named."""
-    command = [sys.executable, "-m", "tests.cli.program", "run"]
     environment = {**FAST, **site.settings(**settings)}
-    async with started(command, environment | kind_in(environment), log) as running:
+    async with forked("run", environment | kind_in(environment), log) as running:
         yield running
 
 
 @asynccontextmanager
-async def started(
-    command: Sequence[str], environment: Mapping[str, str], log: Path | None = None
+async def forked(
+    command: str, environment: Mapping[str, str], log: Path | None = None
 ) -> AsyncIterator[Daemon]:
-    """A daemon by any command, on a free port; killed where it has not ended by then."""
+    """A command of the program that goes on, on a free port; killed where it has not ended by then."""
     port = free_port()
-    web = {"RECONCILER_WEB__HOST": "127.0.0.1", "RECONCILER_WEB__PORT": str(port)}
-    with log.open("wb") if log else nullcontext() as stderr:
-        process = await anyio.open_process(
-            command, env={**os.environ, **environment, **web}, stdout=None, stderr=stderr
+    ours = f"/proc/{os.getpid()}/fd"
+    process = await anyio.to_thread.run_sync(
+        partial(
+            FORKER.start,
+            "tests.cli.program",
+            command,
+            environment={**os.environ, **environment, **_web(port)},
+            out=f"{ours}/1",
+            told=str(log) if log else f"{ours}/2",
         )
+    )
+    try:
+        yield Daemon(process, port)
+    finally:
+        process.kill()
+        with anyio.CancelScope(shield=True):
+            await process.wait()
+
+
+@asynccontextmanager
+async def started(command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Daemon]:
+    """A daemon by any command, and not as a fork; likewise."""
+    port = free_port()
+    process = await anyio.open_process(
+        command, env={**os.environ, **environment, **_web(port)}, stdout=None, stderr=None
+    )
     try:
         yield Daemon(process, port)
     finally:
@@ -89,6 +110,10 @@ async def started(
             with anyio.CancelScope(shield=True):
                 await process.wait()
         await process.aclose()
+
+
+def _web(port: int) -> dict[str, str]:
+    return {"RECONCILER_WEB__HOST": "127.0.0.1", "RECONCILER_WEB__PORT": str(port)}
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, within: float = 60) -> None:

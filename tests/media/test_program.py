@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +15,7 @@ from reconciler.app.media import describe
 from reconciler.errors import ConfigError
 from reconciler.settings import load
 from reconciler.telemetry.metrics.media import media_registry
-from tests.integration.daemons import Daemon, free_port, started, until
+from tests.integration.daemons import Daemon, forked, free_port, until
 from tests.media.scene import ADAS, LARGE, SIZE, Scene, path
 
 pytestmark = pytest.mark.anyio
@@ -27,8 +26,7 @@ async def program(scene: Scene, **settings: str) -> AsyncIterator[tuple[Daemon, 
     """The program and the address at which it serves."""
     port = free_port()
     environment = scene.site.settings(media__host="127.0.0.1", media__port=str(port), **settings)
-    command = [sys.executable, "-m", "tests.cli.program", "media"]
-    async with started(command, environment) as running:
+    async with forked("media", environment) as running:
         yield running, f"http://127.0.0.1:{port}"
 
 

@@ -5,7 +5,8 @@ own, and can be killed. Only how long the imports take, and that they work, has 
 
 `python -m tests.support.forks` is the program that forks, for each line that it reads: `{"program": module,
 "arguments": […], "environment": {…}, "cwd": path or null, "out": path, "told": path, "measured": bool}`. It
-answers with the exit status, or the negative number of a signal.
+answers with the process's id. To `{"ended": id}` it answers with the exit status, or the negative number of a
+signal, as soon as there is one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import importlib
 import json
 import os
 import pkgutil
+import select
 import signal
 import subprocess
 import sys
@@ -22,10 +24,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+import anyio
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 100.0
@@ -44,7 +47,7 @@ class Ended:
 
 
 class Forker:
-    """Started when first asked; one program at a time."""
+    """Started when first asked."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,39 +65,55 @@ class Forker:
 
         Without `measured` no coverage is taken, for a program that is killed before it could write any.
         """
-        with self._lock, tempfile.TemporaryDirectory(prefix="fork-") as directory:
+        with tempfile.TemporaryDirectory(prefix="fork-") as directory:
             out, told = Path(directory, "out"), Path(directory, "told")
-            request = {
-                "program": program,
-                "arguments": arguments,
-                "environment": dict(environment),
-                "cwd": cwd,
-                "out": str(out),
-                "told": str(told),
-                "measured": measured and "COVERAGE_PROCESS_CONFIG" in environment,
-            }
-            status = self._ask(request)
+            fork = self.start(
+                program,
+                *arguments,
+                environment=environment,
+                cwd=cwd,
+                out=str(out),
+                told=str(told),
+                measured=measured,
+            )
+            status = fork.wait_blocking()
             return Ended(status=status, out=out.read_text(), told=told.read_text())
 
-    def _ask(self, request: Mapping[str, Any]) -> int:
-        process = self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        timer = threading.Timer(SECONDS, _kill, [process])
-        timer.start()
-        answer = ""
-        try:
+    def start(
+        self,
+        program: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        cwd: str | None = None,
+        out: str,
+        told: str,
+        measured: bool = True,
+    ) -> Fork:
+        """Likewise, without waiting for its end. `out` and `told` are files that it appends to."""
+        request = {
+            "program": program,
+            "arguments": arguments,
+            "environment": dict(environment),
+            "cwd": cwd,
+            "out": out,
+            "told": told,
+            "measured": measured and "COVERAGE_PROCESS_CONFIG" in environment,
+        }
+        return Fork(self, self.ask(request), f"{program} {arguments}")
+
+    def ask(self, request: Mapping[str, Any]) -> int:
+        """The answer to one line. Raises AssertionError where the program that forks is gone."""
+        with self._lock:
+            process = self._started()
+            assert process.stdin is not None
+            assert process.stdout is not None
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
-        finally:
-            timer.cancel()
             if not answer:
-                _kill(process)
                 self.close()
-        if not answer:
-            raise AssertionError(f"{request['program']} {request['arguments']} took over {SECONDS:.0f} s")
-        return int(answer)
+                raise AssertionError(f"no answer to {request}")
+            return int(answer)
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None:
@@ -115,10 +134,44 @@ class Forker:
             process.communicate()
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    """With whatever it has forked."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+class Fork:
+    """One that runs, until somebody has waited for its end."""
+
+    def __init__(self, forker: Forker, pid: int, name: str) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._forker = forker
+        self._name = name
+        # Readable once it has ended. Its number is not given to another before its parent was asked for it.
+        self._end = os.pidfd_open(pid)
+
+    def send_signal(self, number: int) -> None:
+        """Nothing where it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """Its exit status, or the negative number of a signal."""
+        if self.returncode is None:
+            await anyio.wait_readable(self._end)
+        return self._ended()
+
+    def wait_blocking(self) -> int:
+        """Likewise; killed where it takes over SECONDS."""
+        if not select.select([self._end], [], [], SECONDS)[0]:
+            self.kill()
+            self._ended()
+            raise AssertionError(f"{self._name} took over {SECONDS:.0f} s")
+        return self._ended()
+
+    def _ended(self) -> int:
+        if self.returncode is None:
+            self.returncode = self._forker.ask({"ended": self.pid})
+            os.close(self._end)
+        return self.returncode
 
 
 FORKER = Forker()
@@ -160,14 +213,17 @@ def main() -> None:
     parse_once()
     for line in sys.stdin:
         request = json.loads(line)
+        if "ended" in request:
+            _, status = os.waitpid(request["ended"], 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+            continue
         importlib.import_module(request["program"])
         # A fork that ends looks for cycles in all that was there before: 0.4 s of processor time otherwise.
         gc.freeze()
         pid = os.fork()
         if pid == 0:
             _be(request)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(pid, flush=True)
 
 
 if __name__ == "__main__":
