@@ -20,6 +20,7 @@ from tools.benchmarks import (
     deletion,
     departures,
     inventory,
+    inventory_pass,
     listing,
     media,
     quotas,
@@ -42,7 +43,7 @@ QUICK = 100
 
 
 def _benchmarks(
-    opened: site.Site, cache: Path, shrink: int, inventoried: int = INVENTORIED
+    opened: site.Site, cache: Path, shrink: int, inventoried: int | None = None
 ) -> Mapping[str, Callable[[], list[Figure]]]:
     keys, orphans, paced = KEYS // shrink, ORPHANS // shrink, max(2_500, PACED // shrink)
     moved = MOVED // shrink
@@ -54,7 +55,8 @@ def _benchmarks(
         "without-index": lambda: listing.without_index(opened, keys, cache),
         "memory": lambda: listing.memory(opened, keys, cache),
         "slow-store": lambda: listing.slow_store(opened, keys, cache),
-        "inventory": lambda: inventory.inventory(inventoried // shrink),
+        "inventory": lambda: inventory.inventory((inventoried or INVENTORIED) // shrink),
+        "inventory-pass": lambda: inventory_pass.whole_pass(opened, (inventoried or KEYS) // shrink, cache),
         "rules": lambda: retention.rules(opened, keys),
         "quotas": lambda: quotas.quotas(opened, keys),
         "deletion": lambda: deletion.against_s5cmd(opened, orphans),
@@ -85,6 +87,7 @@ NAMES = (
     "memory",
     "slow-store",
     "inventory",
+    "inventory-pass",
     "rules",
     "quotas",
     "deletion",
@@ -108,7 +111,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.benchmarks", description=__doc__)
     parser.add_argument("--only", choices=NAMES, action="append", help="this one alone; may be repeated")
     parser.add_argument("--quick", action="store_true", help="a hundredth of the size: does it work?")
-    parser.add_argument("--inventoried", type=int, default=INVENTORIED, help="objects of the inventory")
+    parser.add_argument("--inventoried", type=int, metavar="N", help="objects of the inventories")
     parser.add_argument(
         "--readme", type=Path, metavar="FILE", help="write the table between the file's markers"
     )

@@ -23,6 +23,11 @@ DAYS = 80
 OLDEST_AGE = 85
 """Age in days of the oldest key: inside the default retention of 90 days, so that no row is stale."""
 
+ELEMENT = re.compile(
+    "<Key>(.+?)</Key><LastModified>(.+?)</LastModified><ETag>&quot;(.+?)&quot;</ETag><Size>(.+?)</Size>"
+)
+"""Key, time, ETag and size of what `contents` writes."""
+
 _SAFE_KEY = re.compile(r"[A-Za-z0-9._/-]+")
 _KEY_START = len("<Contents><Key>")
 _FLUSH_BYTES = 1 << 22

@@ -2,8 +2,9 @@
 
 It answers ListObjectsV2 (prefix, start-after, continuation-token, max-keys) in byte order, HEAD of its
 objects, HEAD and location of its bucket, small objects under `.reconciler/` (kept in memory), and
-DeleteObjects, which it reports as done whatever was there: what is rendered stays. Path style, any
-signature, one bucket, loopback only.
+DeleteObjects, which it reports as done whatever was there: what is rendered stays. With `--reports` it has
+an inventory as well: the files of that folder, and a configuration that says so. Path style, any signature,
+one bucket, loopback only.
 
     python -m tools.benchmarks.listing_server --keys 1000000 --delay-ms 50
 
@@ -17,13 +18,14 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import mmap
 import os
 import re
 import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -32,6 +34,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
 from tools.benchmarks.corpus import (
+    ELEMENT,
     Listing,
     contents,
     gateway_elements,
@@ -42,6 +45,12 @@ from tools.benchmarks.corpus import (
 )
 
 RESERVED = ".reconciler/"
+INVENTORY = """<InventoryConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Id>{id}</Id>
+<IsEnabled>true</IsEnabled><IncludedObjectVersions>Current</IncludedObjectVersions>
+<Destination><S3BucketDestination><Format>Parquet</Format><Bucket>arn:aws:s3:::{bucket}</Bucket>
+<Prefix>reports</Prefix></S3BucketDestination></Destination>
+<OptionalFields><Field>Size</Field><Field>LastModifiedDate</Field><Field>ETag</Field></OptionalFields>
+<Schedule><Frequency>Daily</Frequency></Schedule></InventoryConfiguration>"""
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 _DELETED_KEY = re.compile("<Key>(.*?)</Key>", re.DOTALL)
@@ -70,7 +79,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class _Small:
-    body: bytes
+    body: bytes | memoryview
     etag: str
     modified: datetime
 
@@ -78,10 +87,11 @@ class _Small:
 class Store:
     """The bucket behind the server: the rendered listing, and the small objects of `.reconciler/`."""
 
-    def __init__(self, bucket: str, listing: Listing) -> None:
+    def __init__(self, bucket: str, listing: Listing, reports: Path | None = None) -> None:
         self._bucket = bucket
         self._listing = listing
-        self._small: dict[str, _Small] = {}
+        self._reported = reports is not None
+        self._small: dict[str, _Small] = dict(_files(reports)) if reports else {}
 
     def answer(self, request: Request) -> Response:
         """The answer to any request; what the server does not know is a 501 that names it."""
@@ -103,6 +113,8 @@ class Store:
             return _xml(f"<LocationConstraint {_NAMESPACE}>us-east-1</LocationConstraint>")
         if "versioning" in query:
             return _xml(f"<VersioningConfiguration {_NAMESPACE}/>")
+        if "inventory" in query and self._reported:
+            return _xml(INVENTORY.format(id=escape(query.get("id", "")), bucket=self._bucket))
         if query.get("list-type") != "2" or query.get("delimiter"):
             return _error(501, "NotImplemented", f"only undelimited ListObjectsV2, not {sorted(query)}")
         return self._page(query)
@@ -158,8 +170,8 @@ class Store:
             case "GET" | "HEAD" if small:
                 return Response(200, (small.body,), _object_headers(small))
             case "GET" | "HEAD":
-                there = request.method == "HEAD" and self._listed(key)
-                return Response(200, headers=_LISTED) if there else _error(404, "NoSuchKey", key)
+                element = self._listed(key) if request.method == "HEAD" else None
+                return Response(200, headers=_headers(element)) if element else _error(404, "NoSuchKey", key)
             case "DELETE":
                 if small and request.headers.get("if-match", small.etag).strip('"') != small.etag:
                     return _error(412, "PreconditionFailed", key)
@@ -167,9 +179,12 @@ class Store:
                 return Response(204)
         return _error(501, "NotImplemented", f"{request.method} {key}")
 
-    def _listed(self, key: str) -> bool:
+    def _listed(self, key: str) -> str | None:
+        """The element of an object."""
         first, end = self._listing.span(key.encode(), b"")
-        return first < end and self._listing[first] == key.encode()
+        if first == end or self._listing[first] != key.encode():
+            return None
+        return bytes(self._listing.elements(first, first + 1)).decode()
 
 
 class Connection(asyncio.Protocol):
@@ -248,12 +263,26 @@ def _object_headers(small: _Small) -> dict[str, str]:
     }
 
 
-_LISTED = {
-    "ETag": '"900150983cd24fb0d6963f7d28e17f72"',
-    "Last-Modified": "Sun, 01 Feb 2026 12:00:00 GMT",
-    "Content-Type": "image/png",
-}
-"""Of every object of the listing: who asks for one wants to know how fast."""
+def _headers(element: str) -> dict[str, str]:
+    """What HEAD answers of a listed object."""
+    found = ELEMENT.search(element)
+    assert found is not None
+    _, modified, etag, size = found.groups()
+    at = format_datetime(datetime.fromisoformat(modified), usegmt=True)
+    return {
+        "ETag": f'"{etag}"',
+        "Last-Modified": at,
+        "Content-Type": "image/png",
+        "Content-Length": size,
+    }
+
+
+def _files(reports: Path) -> Iterator[tuple[str, _Small]]:
+    """The files of a folder, mapped and not read."""
+    for path in sorted(reports.rglob("*.*")):
+        with path.open("rb") as file:
+            body = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+        yield path.relative_to(reports).as_posix(), _Small(body, "0" * 32, datetime.now(UTC))
 
 
 async def serve(store: Store, *, port: int, delay: float, end_with_stdin: bool) -> None:
@@ -301,13 +330,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--bucket", default="bench", help="its name (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--cache", type=Path, help="directory that keeps listings for the next start")
+    parser.add_argument("--reports", type=Path, help="folder with an inventory, by its keys")
     parser.add_argument("--end-with-stdin", action="store_true", help="end when standard input does")
     options = parser.parse_args(argv)
     with (
         tempfile.TemporaryDirectory(prefix="listing-") as scratch,
         opened(_rendered(options, Path(scratch))) as listing,
     ):
-        store = Store(options.bucket, listing)
+        store = Store(options.bucket, listing, options.reports)
         delay = options.delay_ms / 1000
         asyncio.run(serve(store, port=options.port, delay=delay, end_with_stdin=options.end_with_stdin))
 

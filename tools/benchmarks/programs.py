@@ -116,9 +116,12 @@ def _ticks(process: int, *, ended_children: bool) -> int:
     return sum(map(int, fields[11 : 15 if ended_children else 13]))
 
 
-def listing_server(keys: int, cache: Path, *, delay_ms: float = 0) -> AbstractContextManager[str]:
-    """A listing server in a process of its own; its address."""
+def listing_server(
+    keys: int, cache: Path, *, delay_ms: float = 0, reports: Path | None = None
+) -> AbstractContextManager[str]:
+    """A listing server in a process of its own; its address. `reports`: it has that inventory, too."""
     options = ["--keys", str(keys), "--cache", str(cache), "--delay-ms", str(delay_ms)]
+    options += ["--reports", str(reports)] if reports else []
     return _serving("tools.benchmarks.listing_server", "--end-with-stdin", *options)
 
 
