@@ -6,6 +6,7 @@ from dataclasses import replace
 from reconciler.app import wiring
 from reconciler.app.commands import pause_switch
 from reconciler.app.process import SystemClock
+from reconciler.catalog.db.config import split_table
 from reconciler.catalog.media_tables import served_columns, trial
 from reconciler.catalog.media_tables.creation import made_by_us
 from reconciler.catalog.media_tables.inspection import SchemaReport, inspect
@@ -134,6 +135,9 @@ class _Doctor:
 
     async def _look_at_cdn(self) -> Sequence[Check]:
         config = wiring.cdn_config(self._settings)
+        ours = ".".join(split_table(self._config.tables.media_table))
+        media = next((each for each in self._tables if each.name == ours), None)
+        self._say(checks.cdn_urls(config.template, config.url_column, media))
         return await checks.cdn(lambda: verify(config), str(config.provider))
 
     # --- the bucket -----------------------------------------------------------------------------------

@@ -158,11 +158,23 @@ async def test_doctor_tries_the_token_and_purges_nothing(site: Site, cdn: Cdn, t
     environment = site.settings(**_told(cdn, tmp_path))
 
     async def look() -> dict[str, object]:
+        (only,) = await looks()
+        return only
+
+    async def looks() -> list[dict[str, object]]:
         ran = await anyio.to_thread.run_sync(lambda: reconciler("doctor", "--json", env=environment))
-        (told,) = [each for each in json.loads(ran.out)["checks"] if each["name"] == "cdn"]
-        return {name: told[name] for name in ("status", "detail")}
+        found = [each for each in json.loads(ran.out)["checks"] if each["name"] == "cdn"]
+        return [{name: each[name] for name in ("status", "detail")} for each in found]
 
     assert await look() == {"status": "ok", "detail": "webhook: the webhook answers"}
     cdn.token = "another"
     assert await look() == {"status": "fail", "detail": "webhook: 401"}
+    del environment["RECONCILER_CDN__URL"]
+    assert len(await looks()) == 1, "rows have their URLs"
+    await site.sql('ALTER TABLE "MediaRecords" RENAME COLUMN "PublicUrl" TO "Url"')
+    nothing, _ = await looks()
+    told = (
+        "no URL is ever purged: the media table has no column PublicUrl, and RECONCILER_CDN__URL is not set"
+    )
+    assert nothing == {"status": "fail", "detail": told}
     assert cdn.purged == []

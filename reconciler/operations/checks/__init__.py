@@ -5,6 +5,7 @@ from reconciler.operations.checks.neighbours import collectors, namesakes, other
 from reconciler.operations.checks.results import attempt, fail, skip
 from reconciler.operations.checks.site import (
     cdn,
+    cdn_urls,
     clocks,
     configuration,
     identity,
@@ -21,6 +22,7 @@ __all__ = [
     "abilities",
     "attempt",
     "cdn",
+    "cdn_urls",
     "clocks",
     "collectors",
     "configuration",

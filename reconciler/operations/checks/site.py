@@ -11,6 +11,7 @@ from reconciler.model import (
     Lineage,
     Mode,
     Pause,
+    SeenTable,
     SwitchedOff,
 )
 from reconciler.model.moments import moment
@@ -42,6 +43,20 @@ def settings(reports: Sequence[SettingReport]) -> Sequence[Check]:
     checks.append(ok("settings", f"the other {rest} have their defaults; `reconciler config` prints all"))
     checks += [ok("settings", line) for line in pinned(reports)]
     return [*checks, *(warn("settings", line, "unset one of the two") for line in overridden(reports))]
+
+
+def cdn_urls(template: str | None, column: str | None, media: SeenTable | None) -> Sequence[Check]:
+    """Whether anything tells the URLs that a CDN is to forget, as far as the table was seen."""
+    if template or media is None or not media.readable or media.column(column or "") is not None:
+        return []
+    where = f"the media table has no column {column}" if column else "no column has them"
+    return [
+        fail(
+            "cdn",
+            f"no URL is ever purged: {where}, and RECONCILER_CDN__URL is not set",
+            "set RECONCILER_CDN__URL to what makes a URL of a key, such as https://cdn.example/{key}",
+        )
+    ]
 
 
 async def cdn(verify: Callable[[], Awaitable[str]], provider: str) -> Sequence[Check]:
