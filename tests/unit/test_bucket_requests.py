@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any
 from xml.etree import ElementTree as ET
 
-import botocore.parsers
 import botocore.session
 import pytest
 from hypothesis import given
@@ -18,7 +16,7 @@ from reconciler.errors import Halt, ListingBroken, StoreUnavailable
 from reconciler.stores.s3.config import OUTCOMES
 from reconciler.stores.s3.deletion import _UNFIT_FOR_XML, unfit_for_xml
 from reconciler.stores.s3.faults import BucketAddress, Refusal
-from reconciler.stores.s3.hooks import NO_MATTER_FOR_ENDPOINTS, delete_body, read_date, read_versions
+from reconciler.stores.s3.hooks import NO_MATTER_FOR_ENDPOINTS, delete_body, read_date
 from reconciler.stores.s3.retries import LONGEST_PAUSE, pause_after
 
 NAME = "{http://s3.amazonaws.com/doc/2006-03-01/}"
@@ -139,42 +137,3 @@ def test_an_unforeseen_refusal_is_what_the_caller_says() -> None:
     refusal = Refusal("Odd", "", status=400)
     assert isinstance(PLACE.explain("ListObjectsV2", refusal, ListingBroken), ListingBroken)
     assert isinstance(PLACE.explain("HeadObject", refusal), StoreUnavailable)
-
-
-VERSIONS = f"""<?xml version="1.0"?><ListVersionsResult xmlns="{NAME[1:-1]}"><Name>media</Name>
-<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><KeyMarker></KeyMarker>
-<NextKeyMarker>image/b</NextKeyMarker><NextVersionIdMarker>v1</NextVersionIdMarker>
-<Version><Key>image/a%20b</Key><VersionId>v2</VersionId><IsLatest>true</IsLatest><Size>7</Size>
-<LastModified>2026-03-01T12:30:00.000Z</LastModified><ETag>&quot;e&quot;</ETag>
-<Owner><ID>me</ID><DisplayName>Me</DisplayName></Owner><StorageClass>STANDARD</StorageClass></Version>
-<DeleteMarker><Key>image/b</Key><VersionId/><IsLatest>false</IsLatest>
-<LastModified>2026-03-01T12:30:00Z</LastModified></DeleteMarker>
-</ListVersionsResult>"""
-
-
-def by_botocore(body: bytes) -> dict[str, Any]:
-    model = botocore.session.get_session().get_service_model("s3").operation_model("ListObjectVersions")
-    assert model.output_shape is not None
-    response = {"body": body, "headers": {}, "status_code": 200}
-    found: dict[str, Any] = botocore.parsers.RestXMLParser().parse(response, model.output_shape)
-    return found
-
-
-def test_a_page_of_versions_is_read_as_botocore_reads_it() -> None:
-    theirs = by_botocore(VERSIONS.encode())
-    ours = read_versions(VERSIONS.encode())
-    for kind in ("Versions", "DeleteMarkers"):
-        for mine, other in zip(ours[kind], theirs.pop(kind), strict=True):
-            assert mine == {name: other[name] for name in mine}
-            assert other.keys() - mine.keys() <= {"Owner", "StorageClass"}
-        ours.pop(kind)
-    assert ours == {name: theirs[name] for name in ours} | {"ResponseMetadata": {"HTTPStatusCode": 200}}
-    assert read_versions(b"<ListVersionsResult/>")["Versions"] == []
-
-
-@pytest.mark.parametrize(
-    "spoiled", [VERSIONS[:-9], VERSIONS.replace(">7<", ">seven<"), VERSIONS.replace("12:30:00Z", "noon")]
-)
-def test_a_page_of_versions_that_is_spoiled_is_left_to_botocore(spoiled: str) -> None:
-    with pytest.raises(ValueError):
-        read_versions(spoiled.encode())
