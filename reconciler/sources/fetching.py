@@ -79,8 +79,12 @@ async def _fetch(files: Files, file: InventoryFile, path: Path, alive: Callable[
 def _is_there(file: InventoryFile, path: Path) -> bool:
     if file.md5 is None or not path.is_file() or path.stat().st_size != file.size:
         return False
+    return md5_of(path) == file.md5
+
+
+def md5_of(path: Path) -> str:
     with path.open("rb") as found:
-        return hashlib.file_digest(found, _md5).hexdigest() == file.md5
+        return hashlib.file_digest(found, _md5).hexdigest()
 
 
 def _md5() -> "hashlib._Hash":

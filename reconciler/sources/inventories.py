@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import anyio.to_thread
+
 from reconciler.errors import InventoryRefused
 from reconciler.model import (
     InventoryUsed,
@@ -21,6 +23,7 @@ from reconciler.ports import RowExport
 from reconciler.sources import comparing, engine, exporting, fetching, formats, on_ray, ranges, tasks
 from reconciler.sources.adapters import Adapter, Found
 from reconciler.sources.comparing import Comparison, Sides
+from reconciler.sources.kept import Export, Kept
 from reconciler.sources.sharing import Shared
 from reconciler.sources.workspace import workspace
 
@@ -79,18 +82,21 @@ class LocalInventories:
             listed: Sequence[Path] = ()
             if shared is None:
                 listed = await fetching.fetch(found.files, found.listed, folder, alive)
+            kept = Kept(folder, {"prefixes": repr([*prefixes]), "ripe": str(ripe), "young": str(young)})
             async with export.open(prefixes) as snapshot:
-                read_at = snapshot.read_at
-                if read_at < used.delivered_at:
-                    raise InventoryRefused(f"inventory {used.name} was delivered after the rows were read")
-                rows = await exporting.export(snapshot, used.began_at - ripe, folder, alive)
-            difference = LocalDifference(Nominated(used=used, read_at=read_at))
-            before = _ms(read_at - young)
+                exported = await anyio.to_thread.run_sync(kept.export, snapshot.read_at)
+                if exported is None:
+                    rows = await exporting.export(snapshot, used.began_at - ripe, folder, alive)
+                    exported = await anyio.to_thread.run_sync(kept.keep, snapshot.read_at, rows)
+            if exported.read_at < used.delivered_at:
+                raise InventoryRefused(f"inventory {used.name} was delivered after the rows were read")
+            difference = LocalDifference(Nominated(used=used, read_at=exported.read_at))
+            before = _ms(exported.read_at - young)
             if shared is None:
-                work = _Work(self._config, found, listed, rows, prefixes, folder, before)
+                work = _Work(self._config, found, listed, kept, exported, prefixes, folder, before)
                 await tasks.in_thread(lambda step: work.carry_out(difference, step), alive)
             else:
-                told = await shared.compare(found, rows, prefixes, before, folder, alive)
+                told = await shared.compare(found, exported.files, prefixes, before, folder, alive)
                 difference.unreadable, difference.marked = told.unreadable, told.marked
                 difference.add(told.found)
             yield difference
@@ -154,7 +160,8 @@ class _Work:
     config: InventoryConfig
     found: Found
     listed: Sequence[Path]
-    rows: Sequence[Path]
+    kept: Kept
+    exported: Export
     prefixes: Sequence[str]
     folder: Path
     young: int
@@ -167,7 +174,7 @@ class _Work:
             sides = Sides(
                 listed=ranges.groups(readable.paths, readable.key),
                 listed_sql=readable.sql,
-                rows=ranges.groups(self.rows, "key"),
+                rows=ranges.groups(self.exported.files, "key"),
                 young=self.young,
             )
             found.require(sum(group.rows for group in sides.listed))
@@ -175,7 +182,7 @@ class _Work:
                 comparing.count(connection, sides, each) for each in comparing.COUNTED
             )
             difference.marked = marked > 0
-            compare = Comparison(connection, sides, self.folder).compare
+            compare = self.kept.remembering(self.exported, Comparison(connection, sides, self.folder).compare)
             spans = ranges.cut(ranges.managed(self.prefixes), (sides.listed, sides.rows))
             compared: list[comparing.Found] = []
             for span in spans:

@@ -15,10 +15,10 @@ from reconciler.errors import CatalogUnavailable, InventoryRefused, StoreUnavail
 from reconciler.model import InventoryUsed
 
 LISTED: Final = "listed-"
-"""How the names begin of an inventory's files. Another process finds them, and compares their MD5s."""
+"""How the names of an inventory's files begin."""
 
 _PREFIX: Final = "reconciler-inventory-"
-_LOCK: Final = "lock"
+LOCK: Final = "lock"
 
 
 @contextmanager
@@ -26,8 +26,8 @@ def workspace(directory: str | None, used: InventoryUsed | None) -> Iterator[Pat
     """A folder in `directory` (the system's for temporary files where None); it goes with the context.
 
     It stays where the store or the database is away, and where the process is killed: who compares the same
-    inventory next finds the files in it that were fetched, and nothing else. Folders of other inventories go
-    first, unless their process lives: it holds a lock. With None for the inventory nobody takes it up.
+    inventory next finds what is in it. Folders of other inventories go first, unless their process lives: it
+    holds a lock. With None for the inventory nobody takes it up.
     """
     above = Path(directory or tempfile.gettempdir())
     mine = None if used is None else above / f"{_PREFIX}{_name_of(used)}"
@@ -57,15 +57,13 @@ def _name_of(used: InventoryUsed) -> str:
 
 
 def _taken(folder: Path) -> tuple[Path, IO[str]] | None:
-    """The folder with only fetched files in it, locked; None where a living process has it, or another user
-    has made one of that name.
-    """
+    """The folder, locked; None where a living process has it, or another user has made one of that name."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
         return None
-    lock = (folder / _LOCK).open("a")
+    lock = (folder / LOCK).open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         gone = not os.fstat(lock.fileno()).st_nlink
@@ -74,23 +72,18 @@ def _taken(folder: Path) -> tuple[Path, IO[str]] | None:
     if gone:  # or the process that had it removed it just now
         lock.close()
         return None
-    for left in folder.iterdir():
-        if left.is_dir():
-            shutil.rmtree(left)
-        elif left.name != _LOCK and not (left.name.startswith(LISTED) and not left.suffix):
-            left.unlink()
     return folder, lock
 
 
 def _fresh(above: Path) -> tuple[Path, IO[str]]:
     made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))
-    lock = (made / _LOCK).open("a")
+    lock = (made / LOCK).open("a")
     fcntl.flock(lock, fcntl.LOCK_EX)
     return made, lock
 
 
 def _remove_if_left(folder: Path) -> None:
-    with suppress(OSError), (folder / _LOCK).open("a") as lock:
+    with suppress(OSError), (folder / LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -7,6 +7,7 @@ SIGKILL, so that nothing can clean up: the next run has only what is in Postgres
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -21,10 +22,13 @@ import anyio.to_thread
 from reconciler import app, cli
 from reconciler.engine.cycle import Cycle
 from reconciler.model import Term
-from reconciler.sources import comparing, fetching
+from reconciler.sources import comparing, fetching, ranges
 from tests.integration.site import Site
 from tests.support.abilities import KIND, tell_by_environment
 from tests.support.forks import FORKER
+
+FEW = 5
+"""Rows of a range of a sweep by inventory that is killed."""
 
 
 class Deadly:
@@ -116,9 +120,10 @@ def main() -> int:
     return cli.main(command)
 
 
-BY_INVENTORY = ("download", "export", "area", "compare")
-"""What a sweep by inventory acts through; `compare` is killed within it, whatever the method, and
-`download` with half of the second file on disk."""
+BY_INVENTORY = ("download", "export", "area", "range")
+"""What a sweep by inventory acts through. Whatever the method, `download` is killed with half of the second
+file on disk, and `range` at the third range; all of them have a few rows.
+"""
 
 
 def kill_by_inventory(port: str, method: str, when: str) -> None:
@@ -133,6 +138,7 @@ def kill_by_inventory(port: str, method: str, when: str) -> None:
     def die(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
+    ranges.cut.__defaults__ = (FEW,)
     fetch = fetching._fetch
 
     async def half(files: Any, file: Any, path: Any, alive: Any) -> None:
@@ -145,9 +151,14 @@ def kill_by_inventory(port: str, method: str, when: str) -> None:
     if port == "download":
         change: Any = fetching
         change._fetch, change.AT_ONCE = half, 1
-    elif port == "compare":
-        within: Any = comparing.Comparison
-        within.compare = die
+    elif port == "range":
+        compare, compared = comparing.Comparison.compare, itertools.count(1)
+
+        def third(self: Any, span: Any) -> Any:
+            return die() if next(compared) == 3 else compare(self, span)
+
+        comparison: Any = comparing.Comparison
+        comparison.compare = third
     else:
         wiring.inventories_of = deadly
 

