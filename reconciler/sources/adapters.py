@@ -37,7 +37,7 @@ class Found:
             raise InventoryRefused(f"inventory {self.used.name} names no object")
         if self.rows not in {None, rows}:
             raise InventoryRefused(
-                f"inventory {self.used.name} has {rows:,} rows in its files, and should have {self.rows:,}"
+                f"inventory {self.used.name} says {self.rows:,} of its rows, and its files have {rows:,}"
             )
 
 

@@ -117,8 +117,8 @@ async def test_a_report_with_other_lines_than_it_says_is_refused(site: Site, rep
         fields.reverse()
 
     for form, spoil, expected in (
-        (None, fewer, "24 rows in its files, and should have 25"),
-        ((",", "\n", False), fewer, "24 rows in its files, and should have 25"),
+        (None, fewer, "says 25 of its rows, and its files have 24"),
+        ((",", "\n", False), fewer, "says 25 of its rows, and its files have 24"),
         (None, gone, "is gone: did a lifecycle rule take it?"),
         ((",", "\n", True), swapped, "has other columns than its manifest says"),
     ):
