@@ -45,6 +45,7 @@ from reconciler.settings import (
 from reconciler.sources.adapters import Adapter
 from reconciler.sources.inventories import InventoryConfig, LocalInventories
 from reconciler.sources.s3_inventory.newest import S3Inventory
+from reconciler.sources.s3_metadata.newest import S3Metadata
 from reconciler.sources.sharing import Shared
 from reconciler.sources.storage_insights.newest import StorageInsights
 from reconciler.stores.cdn import CdnConfig, open_cdn
@@ -154,12 +155,20 @@ def inventories_of(settings: Settings, bucket: Bucket, catalog: Catalog) -> Inve
 def inventory_source(settings: Settings, bucket: Bucket) -> LocalInventories:
     """The bucket's inventories. Raises ConfigError where the extra is not installed."""
     wanted = settings.inventory
-    assert wanted.id is not None, "the settings have said so"
     config = InventoryConfig(directory=wanted.directory, memory=wanted.memory, disk=wanted.disk)
-    adapter: Adapter = S3Inventory(bucket.name, wanted.id, bucket.inventory_configuration, bucket.files_of)
+    return LocalInventories(config, inventory_adapter(settings, bucket), shared_of(settings, bucket))
+
+
+def inventory_adapter(settings: Settings, bucket: Bucket) -> Adapter:
+    """What finds the newest inventory. Raises ConfigError where the extra is not installed."""
+    wanted = settings.inventory
+    if settings.sweep.source == "s3_metadata":
+        load = partial(bucket.load_table, wanted.catalog)
+        return S3Metadata(bucket.name, bucket.metadata_table, load, bucket.files_of)
+    assert wanted.id is not None, "the settings have said so"
     if wanted.destination is not None:
-        adapter = StorageInsights(bucket.name, wanted.id, wanted.destination, bucket.files_of)
-    return LocalInventories(config, adapter, shared_of(settings, bucket))
+        return StorageInsights(bucket.name, wanted.id, wanted.destination, bucket.files_of)
+    return S3Inventory(bucket.name, wanted.id, bucket.inventory_configuration, bucket.files_of)
 
 
 def shared_of(settings: Settings, bucket: Bucket) -> Shared | None:

@@ -15,6 +15,7 @@ class SweepSource(Word):
 
     LIST = "list"
     INVENTORY = "inventory"
+    S3_METADATA = "s3_metadata"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +61,33 @@ class InventoryConfiguration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataTable:
+    """What the store says of the bucket's live inventory table. `error` is "" where there is none.
+
+    `warehouse` is the ARN of the table bucket.
+    """
+
+    enabled: bool
+    status: str
+    error: str
+    warehouse: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Nominated:
-    """What an inventory was compared with, and when: `read_at` is the time of the rows' snapshot (R)."""
+    """What an inventory was compared with, and when: `read_at` is the time of the rows' snapshot (R).
+
+    `parts_dated_by_start`: it dates an object that came in parts by when its upload began.
+    """
 
     used: InventoryUsed
     read_at: datetime
+    parts_dated_by_start: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

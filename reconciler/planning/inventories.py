@@ -5,6 +5,7 @@ meanwhile, and name what is gone. So it only nominates, and only what nobody can
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 
@@ -58,6 +59,29 @@ def same(listed: StoredObject, now: StoredObject) -> bool:
     return (listed.etag, listed.size) == (now.etag, now.size) and second(listed.last_modified) == second(
         now.last_modified
     )
+
+
+def as_head_shows(
+    listed: StoredObject, now: StoredObject, *, parts_dated_by_start: bool
+) -> StoredObject | None:
+    """The listed object, if a HEAD shows the same one, by the time that counts; None where it is another.
+
+    Where the list dates an object that came in parts by when its upload began, a HEAD may say later: that
+    time counts, for its age and for all that compares it from here on. Earlier it cannot be.
+    """
+    if same(listed, now):
+        return listed
+    if not (
+        parts_dated_by_start and in_parts(listed.etag) and (listed.etag, listed.size) == (now.etag, now.size)
+    ):
+        return None
+    began, put = second(listed.last_modified), now.last_modified
+    return replace(listed, last_modified=put) if began and put and put > began else None
+
+
+def in_parts(etag: str) -> bool:
+    """Whether an object of that ETag came in parts: S3 writes their number behind a hyphen, under any key."""
+    return "-" in etag
 
 
 def second(at: datetime | None) -> datetime | None:

@@ -16,7 +16,7 @@ class Found:
 
     `bucket` is the one of `files` by name, where other processes reach it as this one does. `format` is
     `Parquet`, `CSV` or `ORC`. `rows` is what the store says that the files hold together, where
-    it does: with another number the list is refused.
+    it does: with another number the list is refused. `parts_dated_by_start` is `Nominated`'s.
     """
 
     used: InventoryUsed
@@ -26,6 +26,7 @@ class Found:
     format: str
     columns: Columns
     rows: int | None = None
+    parts_dated_by_start: bool = False
 
     @property
     def bytes(self) -> int:

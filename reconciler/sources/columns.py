@@ -35,10 +35,17 @@ class Columns:
     """Names a column that has a value where the line is of no current version."""
     dialect: Dialect | None = None
     """Of plain CSV, whose keys are as they are; None where CSV is what S3 writes."""
+    sequence: str | None = None
+    """Of a key's rows the one with the greatest text there counts, unless that is a delete marker."""
+    bucket: str | None = None
+    """What every row has to say in the column of that name."""
 
     @property
     def needed(self) -> tuple[str, ...]:
-        return self.key, self.size, self.modified, self.etag, *((self.deleted,) if self.deleted else ())
+        """Those without which nothing is read."""
+        further = ("isdeletemarker", self.sequence) if self.sequence else (self.deleted,)
+        known = (self.key, self.size, self.modified, self.etag, "bucket" if self.bucket else None)
+        return tuple(each for each in (*known, *further) if each)
 
     @property
     def versions(self) -> bool:

@@ -23,11 +23,11 @@ A_THREAD: Final = 128 * 1024 * 1024
 _CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
-def require_extra() -> None:
-    """Raise ConfigError where the extra is not installed."""
-    if lacking := [name for name in ("duckdb", "pyarrow") if find_spec(name) is None]:
+def require_extra(source: str = "inventory", *names: str) -> None:
+    """Raise ConfigError where the extra, or what it has for that source, is not installed."""
+    if lacking := [name for name in names or ("duckdb", "pyarrow") if find_spec(name) is None]:
         raise ConfigError(
-            f"RECONCILER_SWEEP__SOURCE=inventory needs {' and '.join(lacking)}: pip install"
+            f"RECONCILER_SWEEP__SOURCE={source} needs {' and '.join(lacking)}: pip install"
             " 'media-reconciler[inventory]'"
         )
 

@@ -90,7 +90,10 @@ class LocalInventories:
                     exported = await anyio.to_thread.run_sync(kept.keep, snapshot.read_at, rows)
             if exported.read_at < used.delivered_at:
                 raise InventoryRefused(f"inventory {used.name} was delivered after the rows were read")
-            difference = LocalDifference(Nominated(used=used, read_at=exported.read_at))
+            by_start = found.parts_dated_by_start
+            difference = LocalDifference(
+                Nominated(used=used, read_at=exported.read_at, parts_dated_by_start=by_start)
+            )
             before = _ms(exported.read_at - young)
             if shared is None:
                 work = _Work(self._config, found, listed, kept, exported, prefixes, folder, before)

@@ -66,14 +66,17 @@ class QuarantineSettings(Section):
 class SweepSettings(Section):
     """How a sweep learns what the bucket holds."""
 
-    source: Annotated[Literal["list", "inventory"], written(values.one_of("list", "inventory"))] = "list"
-    """`list` lists the bucket; `inventory` takes the newest S3 Inventory report instead (extra
-    `.[inventory]`). See [scale](scale.md). Default: `list`, which needs nothing configured and sees what is
-    there now."""
+    source: Annotated[
+        Literal["list", "inventory", "s3_metadata"],
+        written(values.one_of("list", "inventory", "s3_metadata")),
+    ] = "list"
+    """`list` lists the bucket; `inventory` takes the newest S3 Inventory report instead, `s3_metadata` the
+    live inventory table of Amazon S3 Metadata (extra `.[inventory]`). See [scale](scale.md). Default:
+    `list`, which needs nothing configured and sees what is there now."""
 
 
 class InventorySettings(Section):
-    """The bucket's inventory, where `SWEEP__SOURCE` is `inventory`. See [scale](scale.md)."""
+    """The bucket's inventory, where `SWEEP__SOURCE` is not `list`. See [scale](scale.md)."""
 
     id: Annotated[str | None, written(values.claim)] = None
     """The id of the bucket's inventory configuration: in Parquet, ORC or CSV, without a filter, with the
@@ -86,6 +89,9 @@ class InventorySettings(Section):
     engine: Annotated[Literal["duckdb", "ray"], written(values.one_of("duckdb", "ray"))] = "duckdb"
     """`duckdb` compares in this process; `ray` on many machines (extra `.[ray]`): on the cluster at
     `RAY_ADDRESS`, or without it on this machine. Default: `duckdb`, which starts nothing."""
+    catalog: Annotated[str | None, written(values.endpoint_url)] = None
+    """For `s3_metadata`: the address of the Iceberg REST catalog that has the table, asked with the bucket's
+    credentials. Default: that of S3 Tables in the bucket's region."""
     max_age: Annotated[timedelta, written(values.at_least(timedelta(hours=1), "1h"))] = timedelta(hours=72)
     """How long ago an inventory may have begun. 72h: a daily one is up to a day under way, and one may be
     late. At least 1h."""

@@ -1,6 +1,6 @@
 """Open a bucket: the clients, their pools, and the parts that use them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -11,7 +11,13 @@ from botocore.exceptions import BotoCoreError
 
 from reconciler import __version__
 from reconciler.errors import ConfigError
-from reconciler.model import Capabilities, CopyRequest, InventoryConfiguration, QuarantineBucket
+from reconciler.model import (
+    Capabilities,
+    CopyRequest,
+    InventoryConfiguration,
+    MetadataTable,
+    QuarantineBucket,
+)
 from reconciler.stores.s3 import hooks
 from reconciler.stores.s3.certificates import BucketCertificates
 from reconciler.stores.s3.clock import BucketClock
@@ -25,6 +31,7 @@ from reconciler.stores.s3.inventory import BucketFiles, inventory_configuration
 from reconciler.stores.s3.lifecycle import BucketLifecycle
 from reconciler.stores.s3.listing import BucketListing
 from reconciler.stores.s3.locks import BucketLocks
+from reconciler.stores.s3.metadata_tables import load_table, metadata_table
 from reconciler.stores.s3.probing.prober import BucketProber
 from reconciler.stores.s3.quarantine import BucketCopies
 from reconciler.stores.s3.reading import BucketReader
@@ -130,6 +137,14 @@ class Bucket:
     async def inventory_configuration(self, inventory: str) -> InventoryConfiguration | None:
         """How the inventory of that id is configured; None where the bucket has none."""
         return await inventory_configuration(self._own.calls, inventory)
+
+    async def metadata_table(self) -> MetadataTable | None:
+        """The live inventory table of S3 Metadata; None where none is configured."""
+        return await metadata_table(self._own.calls)
+
+    async def load_table(self, catalog: str | None, table: MetadataTable) -> Mapping[str, Any]:
+        """What the Iceberg REST catalog at that address knows of a table; None: S3 Tables' own."""
+        return await load_table(self._own.calls, catalog, table)
 
     def files_of(self, name: str) -> BucketFiles:
         """What is to be read whole in that bucket of the same store."""

@@ -17,6 +17,8 @@ OPERATIONS: Final = (
     "GetObjectLockConfiguration",
     "GetBucketLifecycleConfiguration",
     "GetBucketInventoryConfiguration",
+    "GetBucketMetadataConfiguration",
+    "LoadTable",
     "CopyObject",
     "CreateMultipartUpload",
     "UploadPart",

@@ -178,6 +178,8 @@ def _permission(operation: str) -> str:
         "GetObject": "s3:GetObject",
         "GetObjectTagging": "s3:GetObjectTagging",
         "GetBucketInventoryConfiguration": "s3:GetInventoryConfiguration",
+        "GetBucketMetadataConfiguration": "s3:GetBucketMetadataTableConfiguration",
+        "LoadTable": "s3tables:GetTableBucket, s3tables:GetTableMetadataLocation and s3tables:GetTableData",
         "PutObject": "s3:PutObject",
         "CopyObject": "s3:PutObject and s3:PutObjectTagging",
     }.get(operation, "s3:DeleteObject")

@@ -141,6 +141,8 @@ class NominatedJoin(UnorderedJoin):
     ) -> tuple[list[model.Finding], model.Tally]:
         there: list[model.StoredObject] = []
         changed = 0
+        nominated = self._with.nominated
+        by_start = nominated is not None and nominated.parts_dated_by_start
 
         async def look(stored: model.StoredObject) -> None:
             nonlocal changed
@@ -148,10 +150,12 @@ class NominatedJoin(UnorderedJoin):
                 now = await self._store.head(stored.key)
             except KeyRefused:
                 return
-            if now is not None and rules.same(stored, now):
-                there.append(stored)
+            if now is None:
+                return
+            if shown := rules.as_head_shows(stored, now, parts_dated_by_start=by_start):
+                there.append(shown)
             else:
-                changed += now is not None
+                changed += 1
 
         await for_each(page, look, concurrency=AT_ONCE)
         there.sort(key=lambda stored: stored.key)
