@@ -12,7 +12,7 @@ ARG PYTHON_DIGEST=
 FROM docker.io/library/python:${PYTHON_TAG}${PYTHON_DIGEST:+@${PYTHON_DIGEST}} AS base
 
 FROM base AS build
-# Sweeps by inventory need `inventory` as well, which not everybody should carry: duckdb and pyarrow have 225 MB.
+# Sweeps by inventory need `inventory` as well, which not everybody should carry: duckdb, pyarrow and pyiceberg have 270 MB.
 ARG EXTRAS=events,otel
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./

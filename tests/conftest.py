@@ -170,6 +170,7 @@ MEASURED = (
     "integration/test_group_policies.py",
     "integration/test_hints.py",
     "integration/test_inventory.py",
+    "integration/test_metadata_tables.py",
     "integration/test_quarantine_bucket.py",
     "integration/test_traces.py",
     "integration/test_undo.py",

@@ -44,6 +44,9 @@ inventory:
   destination: {{ toJson . }}
   {{- end }}
   engine: {{ toJson $v.inventory.engine }}
+  {{- with $v.inventory.catalog }}
+  catalog: {{ toJson . }}
+  {{- end }}
   max_age: {{ toJson $v.inventory.maxAge }}
   memory: {{ toJson $v.inventory.memory }}
   disk: {{ toJson $v.inventory.disk }}

@@ -172,6 +172,7 @@ TABLE: Mapping[str, tuple[str, object, object]] = {
     "inventory.id": ("inventory.id", "daily", "daily"),
     "inventory.destination": ("inventory.destination", "gs://reports/daily", "gs://reports/daily"),
     "inventory.engine": ("inventory.engine", "ray", "ray"),
+    "inventory.catalog": ("inventory.catalog", "https://tables.example/v", "https://tables.example/v"),
     "inventory.max_age": ("inventory.maxAge", "30h", 30 * HOURS),
     "inventory.memory": ("inventory.memory", "2GiB", 2 * 1024**3),
     "inventory.disk": ("inventory.disk", "100GB", 10**11),

@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPConnection
@@ -138,7 +139,7 @@ class LiveTable:
         snapshot = self.table.current_snapshot()
         assert snapshot is not None
         location = f"{snapshot.manifest_list}-deletes"
-        manifests = snapshot.manifests(self.table.io)
+        manifests = deepcopy(snapshot.manifests(self.table.io))
         manifests[0]._data[3] = ManifestContent.DELETES
         output = self.table.io.new_output(location)
         with write_manifest_list(2, output, snapshot.snapshot_id, None, 1, "deflate") as writer:
