@@ -29,6 +29,6 @@ def _with_metadata(self: S3Response, request: Any, full_url: str) -> Any:
     )
 
 
-S3Response._bucket_response = _with_metadata
+S3Response._bucket_response = _with_metadata  # type: ignore[method-assign]
 
 main()

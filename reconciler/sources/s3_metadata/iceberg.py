@@ -129,7 +129,7 @@ def _line(error: Exception) -> str:
     return " ".join(repr(error).split())[:200]
 
 
-class _Fetched(FileIO):
+class _Fetched(FileIO):  # type: ignore[misc]  # PyIceberg is not always there
     """Nothing but what was fetched."""
 
     def __init__(self, read: Mapping[str, bytes]) -> None:
@@ -146,7 +146,7 @@ class _Fetched(FileIO):
         raise NotImplementedError
 
 
-class _Bytes(InputFile):
+class _Bytes(InputFile):  # type: ignore[misc]
     def __init__(self, location: str, read: Mapping[str, bytes]) -> None:
         super().__init__(location)
         self._content = read[location]
