@@ -36,14 +36,14 @@ its key all the same, so each storage key misses the cache and passes through ev
 SERVICES: Final = frozenset({"oidc", "portal.sso", "s3", "signin", "sqs", "sts"})
 """Services whose regions are read: the store, its queue of events, and those that credentials come from."""
 
-DESCRIBED: Final = frozenset(config.OPERATIONS) | {
+DESCRIBED: Final = (frozenset(config.OPERATIONS) - {"LoadTable"}) | {
     "UploadPart",
     "CreateSession",
     "HeadBucket",
     "PutBucketLifecycleConfiguration",
 }
-"""The store's operations whose descriptions are read: ours, two by which botocore finds a bucket's region and
-logs in to a directory bucket, and one that no daemon sends."""
+"""The store's operations whose descriptions are read: ours, but for that of a table catalog, two by
+which botocore finds a bucket's region and logs in to a directory bucket, and one that no daemon sends."""
 
 _NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 _PLAIN: Final = re.compile(r"[\w./-]*+")
