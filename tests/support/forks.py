@@ -11,8 +11,10 @@ signal, as soon as there is one.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -191,7 +193,9 @@ def import_all() -> None:
 
 def _be(request: Mapping[str, Any]) -> NoReturn:
     """Become that program, and end as it does."""
-    if not request["measured"]:
+    if request["measured"]:
+        _measure_quickly()
+    else:
         sys.settrace(None)
         threading.settrace(None)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -203,7 +207,27 @@ def _be(request: Mapping[str, Any]) -> NoReturn:
     time.tzset()
     os.chdir(request["cwd"] or ROOT)
     sys.argv = [request["program"], *request["arguments"]]
-    sys.exit(importlib.import_module(request["program"]).main())
+    try:
+        status = importlib.import_module(request["program"]).main()
+    except SystemExit as error:
+        status = error.code
+    if not isinstance(status, int):
+        sys.exit(status)
+    # What a program does at its end, but for taking apart each module that it shares with the program that
+    # forked it, which would copy their memory: half of the processor time of a command that does little.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    gc.collect()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _measure_quickly() -> None:
+    """Let a fork write down what it ran, and not look for the files that nobody ran, as its parent does."""
+    from coverage.inorout import InOrOut  # noqa: PLC0415 - as said: only where coverage is taken
+
+    InOrOut.find_possibly_unexecuted_files = lambda _: iter(())  # type: ignore[method-assign,assignment]
 
 
 def main() -> None:
@@ -211,6 +235,8 @@ def main() -> None:
 
     import_all()
     parse_once()
+    # Coverage asks in each fork who called it, and Python then looks up the file of every module, but once.
+    inspect.stack()
     for line in sys.stdin:
         request = json.loads(line)
         if "ended" in request:
