@@ -204,8 +204,7 @@ class PostgresStaging:
         await self._write_down(
             "_records",
             f"SELECT row_number() OVER () AS n, each.* FROM (SELECT {media.identity.copied()}"
-            f" FROM {media.media} WHERE {within} AND NOT EXISTS (SELECT FROM {self._table} s"
-            f' WHERE s.key = {media.key_text} COLLATE "C") ORDER BY {media.ordered_key}) each',
+            f" FROM {self._lacking(within)} ORDER BY {media.ordered_key}) each",
             values,
         )
         # Rows are read as they are when the page is read.
