@@ -136,6 +136,7 @@ def _leading(metrics: Metrics) -> None:
     metrics.quotas_read([QuotaStanding(quota=limit, reached=(0, 0), nearest=())])
     metrics.holds_recalled({})
     metrics.outbox_read({"cdn": Unsent(pending=0, oldest=None)})
+    metrics.erasures_read(())
     for kind in PassKind:
         released = Pass(
             id=1, kind=kind, cutoff=NOW, config_hash="", mode=Mode.LIVE, order=None, tally=Tally()

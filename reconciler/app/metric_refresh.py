@@ -56,6 +56,7 @@ async def refresh_statistics(
         runtime, began = in_force(), ports.clock.monotonic()
         metrics.standing_read(await statistics.standing(runtime.policy, enabled(runtime)))
         metrics.outbox_read(await ports.outbox.backlog())
+        metrics.erasures_read(await ports.erasures.open())
         return max(STANDING_SECONDS, STANDING_SHARE * (ports.clock.monotonic() - began))
 
     await _while_leading(look, metrics, ports.clock, STANDING_SECONDS)

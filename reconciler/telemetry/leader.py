@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from reconciler.model import (
     QUOTA_REACHED,
     VERDICTS,
+    ErasureCase,
     HintsStanding,
     HoldKind,
     InventoryUsed,
@@ -54,6 +55,8 @@ class Known:
     quotas: Sequence[QuotaStanding] | None = None
     lately: Lately | None = None
     unsent: Mapping[str, Unsent] | None = None
+    erasures: Sequence[ErasureCase] | None = None
+    """Those that are open, the oldest first."""
     hints: HintsStanding | None = None
     inventory: InventoryUsed | None = None
     queue_readable: bool | None = None
@@ -102,6 +105,7 @@ class LeaderGauges(Collector):
             yield from _taking(known.inventory)
         if known.unsent is not None:
             yield from self._unsent(known.unsent)
+        yield from self._erasing(known.erasures)
         yield from self._recalled()
 
     def describe(self) -> Iterable[Metric]:
@@ -160,6 +164,14 @@ class LeaderGauges(Collector):
         off = {channel: each.switched_off for channel, each in unsent.items()}
         text = "1 while a channel is switched off, since its receiver wants no more."
         yield _by("channel", "channel_switched_off", text, off)
+
+    def _erasing(self, erasures: Sequence[ErasureCase] | None) -> Iterable[Metric]:
+        if erasures is None:
+            return
+        yield _single("erasures_open", "Erasures with proof that have no certificate yet.", len(erasures))
+        age = self._age(erasures[0].ordered_at if erasures else None)
+        text = "Time since the first of these was ordered; 0 without any."
+        yield _single("erasures_open_oldest_age_seconds", text, age)
 
     def _recalled(self) -> Iterable[Metric]:
         """Metrics of the last released passes, run by any replica."""

@@ -70,6 +70,7 @@ def test_every_alert_of_the_reconciler_is_there() -> None:
         "Mismatch",
         "DatabaseErrors",
         "StoreErrors",
+        "ErasureOpen",
         "EventQueueUnreadable",
         "ReceiverSwitchedOff",
         "Orphans",

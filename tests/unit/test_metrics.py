@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
@@ -17,6 +19,8 @@ from reconciler.model import (
     VERDICTS,
     Capabilities,
     Digest,
+    ErasureCase,
+    ErasureKind,
     HintsStanding,
     HoldKind,
     InventoryUsed,
@@ -435,6 +439,19 @@ def test_what_came_back_and_what_was_freed_is_told_by_days(
     metrics.standing_read(Standing(restores=2, oldest_restore=NOW - timedelta(hours=1)))
     assert value(registry, "restores_waiting") == 2
     assert value(registry, "restores_waiting_oldest_age_seconds") == 3600
+
+
+def test_erasures_that_are_open_are_counted_with_the_age_of_the_first(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    metrics.erasures_read([])
+    assert value(registry, "erasures_open") == value(registry, "erasures_open_oldest_age_seconds") == 0
+    case = partial(ErasureCase, kind=ErasureKind.KEYS, subject=("a",), author="ada", reason="")
+    ages = (timedelta(hours=3), timedelta(hours=1))
+    metrics.erasures_read([case(id=uuid4(), ordered_at=NOW - age) for age in ages])
+    assert value(registry, "erasures_open") == 2
+    assert value(registry, "erasures_open_oldest_age_seconds") == 3 * 3600
 
 
 def test_what_others_are_still_to_be_told_is_counted_by_channel(

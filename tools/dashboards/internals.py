@@ -153,6 +153,14 @@ STORE = Row(
             alerts=("MediaReconcilerReceiverSwitchedOff",),
         ),
         graph(
+            "Erasures that are open",
+            "Those that were ordered and have no certificate yet, by the age of the first.",
+            Query(expr=f"max({of('erasures_open_oldest_age_seconds')})", legend="age of the first"),
+            unit="s",
+            height=5,
+            alerts=("MediaReconcilerErasureOpen",),
+        ),
+        graph(
             "What events led to",
             "Keys that wait for a look, and those that the next sweep would find.",
             Query(expr=f"max({of('hints_waiting')})", legend="waiting"),

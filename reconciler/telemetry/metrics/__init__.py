@@ -17,6 +17,7 @@ with (  # its own servers: 1 MiB
     from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
 from reconciler.model import (
+    ErasureCase,
     HintsStanding,
     HoldKind,
     InventoryUsed,
@@ -140,6 +141,10 @@ class Metrics(StateMetrics, PassMetrics, WorkMetrics, CallMetrics):
     def outbox_read(self, unsent: Mapping[str, Unsent]) -> None:
         """Take what the leader has just found in the outbox, by channel."""
         self._of_leader.known.unsent = unsent
+
+    def erasures_read(self, erasures: Sequence[ErasureCase]) -> None:
+        """Take the erasures that the leader has just found open, the oldest first."""
+        self._of_leader.known.erasures = erasures
 
     def lately_read(self, lately: Lately) -> None:
         """Take what the leader has just added up of the ledger."""
