@@ -17,7 +17,8 @@ from reconciler.engine.lead import adoption, ownership
 from reconciler.engine.runtime.pause import PauseWatch
 from reconciler.media.links import LinkSecrets
 from reconciler.model import RESERVED_PREFIX, Capabilities, Check, DeleteMode, SeenTable, Versioning
-from reconciler.operations import checks, other_tables
+from reconciler.operations import checks, expiry, other_tables
+from reconciler.planning import lifecycle
 from reconciler.planning.quarantine import managed
 from reconciler.settings import SettingsSource
 from reconciler.settings import tell as log_settings
@@ -155,12 +156,20 @@ class _Doctor:
             await self._attempt("delete", lambda: checks.scratch(store, versions))
             await self._attempt("quarantine", lambda: self._look_at_quarantine(bucket, found, deleting))
             self._say(checks.abilities(found, settings.bucket.order, deleting))
-            self._say(checks.lifecycle(found, prefixes, deleting, settings.undo_window))
+            await self._attempt("lifecycle", lambda: self._look_at_rules(found, deleting))
             if settings.sweep.source != "list":
                 await self._attempt("inventory", lambda: self._look_at_inventory(bucket))
             await self._look_at_both(bucket, found)
         self._skip(OF_THE_STORE, "nothing could be tried on scratch keys")
         return []
+
+    async def _look_at_rules(self, found: Capabilities, mode: DeleteMode) -> Sequence[Check]:
+        settings, known = self._settings, None
+        prefixes, policy = settings.bucket.prefixes, settings.policy()
+        if self._at_head and (areas := lifecycle.areas(found, prefixes)):
+            async with open_catalog(self._config) as catalog:
+                policy, known = await expiry.look(catalog, policy, areas)
+        return checks.lifecycle(found, prefixes, mode, settings.undo_window, policy, known)
 
     async def _look_at_inventory(self, bucket: Bucket) -> Sequence[Check]:
         source = wiring.inventory_source(self._settings, bucket)

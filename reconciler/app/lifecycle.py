@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reconciler.app import wiring
+from reconciler.catalog.open import open_catalog
 from reconciler.errors import ErrorKind, NotDone
 from reconciler.model import DeleteMode, Mode
+from reconciler.model.keys import merge_prefixes
+from reconciler.operations.expiry import look
 from reconciler.planning import lifecycle_export
-from reconciler.planning.lifecycle_export import Exported, Rule
+from reconciler.planning.lifecycle_export import Expiry, Exported, Rule
 from reconciler.settings import Settings
 from reconciler.stores.s3 import open_bucket
 
@@ -21,11 +24,16 @@ class Rules:
     wanted: Sequence[Rule]
 
 
-async def export(settings: Settings, tell: Callable[[Rules], None], *, apply: bool) -> None:
+async def export(
+    settings: Settings, tell: Callable[[Rules], None], *, apply: bool, expire: bool = False
+) -> None:
     """Tell the rules, then write them if `apply`, unless the bucket has just these.
+
+    `expire`: with the expiry of objects, where the database has nothing against it.
 
     Raises NotDone in dry run, and where the store does not keep what was written.
     """
+    expiry = await _expiry(settings) if expire else None
     async with open_bucket(wiring.bucket_config(settings)) as bucket:
         exported = lifecycle_export.export(
             settings.bucket.prefixes,
@@ -33,6 +41,7 @@ async def export(settings: Settings, tell: Callable[[Rules], None], *, apply: bo
             settings.undo_window,
             settings.upload_window,
             versions=await bucket.versions.kept(),
+            expiry=expiry,
         )
         present = await bucket.lifecycle.read()
         wanted = lifecycle_export.beside(present, exported.rules)
@@ -47,3 +56,10 @@ async def export(settings: Settings, tell: Callable[[Rules], None], *, apply: bo
     if any(each not in kept for each in wanted):
         message = "the store took the rules, and does not show all of them: it may not know some of them"
         raise NotDone(ErrorKind.CONFLICT, "rules_not_kept", message)
+
+
+async def _expiry(settings: Settings) -> Expiry:
+    async with open_catalog(wiring.catalog_config(settings)) as catalog:
+        prefixes = merge_prefixes(settings.bucket.prefixes)
+        policy, known = await look(catalog, settings.policy(), prefixes)
+    return Expiry(policy=policy, known=known)

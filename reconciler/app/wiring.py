@@ -98,7 +98,7 @@ async def open_both(
         async with open_bucket(reached) as bucket:
             found = await abilities(bucket.prober, settings.bucket.order)
             check_delete_mode(settings, found)
-            for line in early_removals(found, settings.bucket.prefixes):
+            for line in early_removals(found, settings.bucket.prefixes, settings.policy()):
                 log.warning("the bucket has rules of its own", reason=line)
             if found.quarantine and delete_mode_of(settings, found) is not DeleteMode.QUARANTINE:
                 log.warning("RECONCILER_QUARANTINE__BUCKET has no effect: the bucket keeps versions")

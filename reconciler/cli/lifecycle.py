@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli import running
 from reconciler.cli.arguments import Commands, actions, command
-from reconciler.cli.errors import DONE
+from reconciler.cli.errors import DONE, FAILED
 from reconciler.errors import ConfigError
 from reconciler.planning.formatting import printable
 
@@ -26,6 +26,7 @@ def add(commands: Commands) -> None:
     within = actions(command(commands, "lifecycle", f"{__doc__}\n$ {EXAMPLE}"))
     made = command(within, "export", export.__doc__, export)
     made.add_argument("--apply", action="store_true", help="show the difference, then write the rules")
+    made.add_argument("--expire", action="store_true", help="with objects, where age alone decides of them")
     made.add_argument("--dry-run", action="store_true", help="with --apply: only show the difference")
 
 
@@ -37,8 +38,14 @@ def export(args: argparse.Namespace) -> int:
     for a rule that comes, with - for one that goes. Writes nothing while RECONCILER_DRY_RUN is on. Needs the
     daemon's settings, and reaches the bucket alone.
 
+    --expire also lets the store expire objects by their age, as a backstop: after the longest retention, the
+    grace period and the undo window together. Only under prefixes where the database shows that nothing else
+    decides: no access, quota, hold, longer rule of an owner. Exits 1 where it left one out, and says why. A
+    hold that is added later does not stop the store.
+
     $ reconciler lifecycle export > rules.json
     $ reconciler lifecycle export --apply --dry-run
+    $ reconciler lifecycle export --expire
     """
     if args.dry_run and not args.apply:
         message = "--dry-run goes with --apply: without it nothing is written"
@@ -46,7 +53,11 @@ def export(args: argparse.Namespace) -> int:
     settings = running.settings_of(args)
     from reconciler.app import lifecycle
 
+    refused = False
+
     def tell(rules: Rules) -> None:
+        nonlocal refused
+        refused = rules.exported.refused
         for each in rules.exported.not_left:
             print(f"not left to the store: {each}", file=sys.stderr)
         if args.apply:
@@ -54,9 +65,9 @@ def export(args: argparse.Namespace) -> int:
         else:
             print(json.dumps({"Rules": rules.exported.rules}, indent=2))
 
-    apply = args.apply and not args.dry_run
-    running.wait_unless_ended(lambda: lifecycle.export(settings, tell, apply=apply))
-    return DONE
+    apply, expire = args.apply and not args.dry_run, args.expire
+    running.wait_unless_ended(lambda: lifecycle.export(settings, tell, apply=apply, expire=expire))
+    return FAILED if refused else DONE
 
 
 def _print_difference(rules: Rules) -> None:

@@ -8,15 +8,18 @@ from datetime import UTC, datetime, timedelta
 
 from reconciler.model import (
     BY_STORE,
+    FOREVER,
     QUARANTINE_PREFIX,
     RESERVED_PREFIX,
     Capabilities,
     DeleteMode,
     LifecycleRule,
+    Policy,
     Record,
 )
 from reconciler.model.durations import duration_text
-from reconciler.planning import formatting
+from reconciler.planning import expiry, formatting
+from reconciler.planning.expiry import Known
 
 
 def too_early(found: Capabilities, prefixes: Sequence[str], mode: DeleteMode, window: timedelta) -> list[str]:
@@ -39,16 +42,28 @@ def too_early(found: Capabilities, prefixes: Sequence[str], mode: DeleteMode, wi
     return lines
 
 
-def early_removals(found: Capabilities, prefixes: Sequence[str]) -> list[str]:
-    """A line for each rule that removes objects without asking the records, or a bucket's identity."""
+def early_removals(
+    found: Capabilities,
+    prefixes: Sequence[str],
+    policy: Policy,
+    known: Known | None = None,
+    undo_window: timedelta = timedelta(0),
+) -> list[str]:
+    """A line for each rule that removes objects without asking the records, or a bucket's identity.
+
+    `known` is what the database knows of the `areas`: then a rule that may be left to a store is no line.
+    """
     lines = []
     for rule in found.lifecycle or ():
-        if rule.expires is not None and _overlaps(rule, prefixes):
-            after = _days(rule.expires)
-            lines.append(
-                f"lifecycle rule {rule.id!r} expires objects in managed prefixes {after}: their records will"
-                " be dangling, and no undo brings them back"
-            )
+        covered = _covered(rule, prefixes) if rule.expires is not None else []
+        if rule.expires is not None and covered:
+            longest = max(expiry.longest(each, policy) for each in covered)
+            why = []
+            if known is not None:
+                why = [line for each in covered for line in expiry.against(each, policy, known)]
+                enough = max(expiry.backstop(each, policy, undo_window) for each in covered)
+            if known is None or why or rule.expires < enough:
+                lines.append(_expires_objects(rule, rule.expires, longest, list(dict.fromkeys(why))))
         if rule.archives is not None and _overlaps(rule, prefixes):
             after = _days(rule.archives)
             lines.append(
@@ -65,6 +80,26 @@ def early_removals(found: Capabilities, prefixes: Sequence[str]) -> list[str]:
             if rule.expires is not None and _overlaps(rule, (bucket.identity_key,))
         ]
     return lines
+
+
+def areas(found: Capabilities, prefixes: Sequence[str]) -> list[str]:
+    """The prefixes of the managed keys that the store's rules expire."""
+    expiring = [rule for rule in found.lifecycle or () if rule.expires is not None]
+    return sorted({each for rule in expiring for each in _covered(rule, prefixes)})
+
+
+def _expires_objects(rule: LifecycleRule, after: timedelta, longest: timedelta, why: Sequence[str]) -> str:
+    line = f"lifecycle rule {rule.id!r} expires objects in managed prefixes {_days(after)}"
+    if after < longest:
+        kept = "has no end" if longest == FOREVER else f"is {duration_text(longest)}"
+        line += f", before their retention ends, which {kept}"
+    line += ": their records will be dangling, and no undo brings them back"
+    return f"{line}. It ignores: {'; '.join(why)}" if why else line
+
+
+def _covered(rule: LifecycleRule, prefixes: Sequence[str]) -> list[str]:
+    found = (expiry.area(rule, each) for each in prefixes)
+    return [each for each in found if each is not None]
 
 
 def known_rules(found: Capabilities) -> Sequence[LifecycleRule]:

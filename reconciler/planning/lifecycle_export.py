@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from reconciler.model import DeleteMode
+from reconciler.model import DeleteMode, Policy
 from reconciler.model.keys import merge_prefixes
+from reconciler.planning import expiry as expiry_planning
 
 Rule: TypeAlias = Mapping[str, Any]
 
@@ -24,7 +25,11 @@ _DAY = timedelta(days=1)
 
 _BY_AGE = (
     "objects by their age: a store knows no last access, hold, quota, virtual key or rule of retention, and"
-    " no undo brings back what it took. A rule of your own is recognised: docs/lifecycle.md"
+    " no undo brings back what it took. --expire looks whether all of that is absent"
+)
+_ONCE_EXPIRED = (
+    "to stop: once a rule expires objects, a hold, pause, undo or longer retention of later does not stop it."
+    " It counts from an object's last modification. Export again after each change of the rules of retention"
 )
 _COPIES = "copies under .reconciler/: the purge keeps what is on hold, and waits while deletions are paused"
 _HIDDEN = "versions behind delete markers: an undo and holds need them, and the purge frees them"
@@ -36,6 +41,22 @@ class Exported:
 
     rules: tuple[Rule, ...]
     not_left: tuple[str, ...]
+    refused: bool
+    """Whether objects were to expire where that is not left to a store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiry:
+    """That objects are to expire by their age where nothing else decides."""
+
+    policy: Policy
+    known: expiry_planning.Known
+
+    def against(self, prefix: str) -> list[str]:
+        return expiry_planning.against(prefix, self.policy, self.known)
+
+    def after(self, prefix: str, undo_window: timedelta) -> timedelta:
+        return expiry_planning.backstop(prefix, self.policy, undo_window)
 
 
 def export(
@@ -45,12 +66,16 @@ def export(
     upload_window: timedelta,
     *,
     versions: bool,
+    expiry: Expiry | None = None,
 ) -> Exported:
     """A rule for each managed prefix. `versions`: the bucket keeps them. `mode` None is not decided yet.
 
-    Superseded versions go only where deletions are direct, and after what an earlier mode hid needs.
+    Superseded versions go only where deletions are direct, and after what an earlier mode hid needs. Objects
+    go where `expiry` is given and has nothing against it.
     """
     superseded = versions and mode is DeleteMode.DIRECT
+    by_age = [_BY_AGE] if expiry is None else [_ONCE_EXPIRED]
+    refused = False
     rules = []
     for number, prefix in enumerate(merge_prefixes(prefixes), 1):
         uploads = {"DaysAfterInitiation": _days(max(UPLOADS_END, upload_window))}
@@ -62,9 +87,15 @@ def export(
         }
         if superseded:
             rule["NoncurrentVersionExpiration"] = {"NoncurrentDays": _days(undo_window)}
+        if expiry is not None:
+            why = expiry.against(prefix)
+            refused |= bool(why)
+            by_age += [f"objects under {prefix!r}: {each}" for each in why]
+            if not why:
+                rule["Expiration"] = {"Days": _days(expiry.after(prefix, undo_window))}
         rules.append(rule)
     hidden = (_HIDDEN,) if versions and not superseded else ()
-    return Exported(rules=tuple(rules), not_left=(_BY_AGE, _COPIES, *hidden))
+    return Exported(rules=tuple(rules), not_left=(*by_age, _COPIES, *hidden), refused=refused)
 
 
 def beside(present: Sequence[Rule], ours: Sequence[Rule]) -> Sequence[Rule]:

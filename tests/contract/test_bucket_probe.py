@@ -13,8 +13,12 @@ import anyio.lowlevel
 import pytest
 
 from reconciler.errors import Halt, StoreUnavailable
-from reconciler.model import Capabilities, ListingOrder, Versioning
+from reconciler.model import Capabilities, DeleteMode, ListingOrder, Versioning
+from reconciler.planning.expiry import Known
+from reconciler.planning.lifecycle import early_removals
+from reconciler.planning.lifecycle_export import Expiry, export
 from reconciler.stores.s3 import open_bucket
+from tests.doubles.build import policy
 from tests.servers import Bucket
 from tests.support.buckets import CAPABILITIES, abilities_of, config_for, config_of
 from tests.support.faulty_store import Answer, Request, error, faulty_store
@@ -161,6 +165,22 @@ async def test_the_buckets_rules_are_read(bucket: Bucket) -> None:
         found = (await opened.prober.probe()).lifecycle
     assert found is not None
     assert [(each.prefix, each.expires) for each in found] == [("image/", timedelta(days=3))]
+
+
+@pytest.mark.attack(61)
+async def test_rules_that_are_exported_are_kept_and_told_from_those_that_ignore_holds(bucket: Bucket) -> None:
+    """The expiry of objects is no fault where age alone decides; a hold of later makes it one."""
+    clear = Known(created=True, accessed=False, referenced=False)
+    held = replace(clear, holds={"image/": 1, "video/": 0})
+    expiry, week = Expiry(policy=policy(), known=clear), timedelta(days=7)
+    exported = export(policy().prefixes, DeleteMode.QUARANTINE, week, week, versions=False, expiry=expiry)
+    async with open_bucket(config_of(bucket)) as opened:
+        await opened.lifecycle.write(exported.rules)
+        assert [each["Expiration"] for each in await opened.lifecycle.read()] == [{"Days": 99}] * 2
+        found = await opened.prober.probe()
+    assert early_removals(found, policy().prefixes, policy(), clear, week) == []
+    (told,) = early_removals(found, policy().prefixes, policy(), held, week)
+    assert "It ignores: 1 hold in force" in told
 
 
 async def test_suspended_versions_bring_nothing_back(bucket: Bucket) -> None:

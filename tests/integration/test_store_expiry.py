@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 import anyio.to_thread
 import pytest
 
-from reconciler.model import BY_STORE, Hold, HoldKind, Outcome, Verdict
+from reconciler import app
+from reconciler.model import BY_STORE, CheckStatus, Hold, HoldKind, Outcome, Verdict
+from reconciler.settings import SettingsSource
 from tests.cli.program import reconciler
 from tests.integration.site import DAY, Site
 from tests.servers import S3Server
@@ -134,3 +136,31 @@ async def test_the_difference_is_shown_first_and_rules_of_others_stay(ordered_si
     status, out = await lifecycle(site, "--apply")
     assert (status, {line[0] for line in out.splitlines()}) == (0, {" "})
     assert rules(site) == [foreign, *ours]
+
+
+async def test_objects_are_left_to_the_store_only_while_nothing_else_decides_of_them(
+    ordered_site: Site,
+) -> None:
+    """An access, then a hold, stand against it; doctor tells of the hold once the rule is there."""
+    site = ordered_site
+    site.environment.update(RECONCILER_DRY_RUN="false", RECONCILER_RECENT_ACCESS_DAYS="0")
+    assert (await lifecycle(site, "--expire", "--apply"))[0] == 0
+    assert [each["Expiration"] for each in rules(site)] == [{"Days": 90 + 7}] * 2
+    assert await told_by_doctor(site) == (CheckStatus.OK, "")
+    async with site.catalog() as catalog:
+        hold = Hold(kind=HoldKind.PREFIX, target="image/case/", reason="a case", author="alice")
+        await catalog.holds.add([hold])
+    status, told = await told_by_doctor(site)
+    assert status is CheckStatus.WARN
+    assert "It ignores: 1 hold in force may keep some of them" in told
+    status, out = await lifecycle(site, "--expire")
+    assert (status, ["Expiration" in each for each in json.loads(out)["Rules"]]) == (1, [False, True])
+    site.environment["RECONCILER_RECENT_ACCESS_DAYS"] = "30"
+    assert (await lifecycle(site, "--expire", "--apply"))[0] == 1
+    assert not any("Expiration" in each for each in rules(site))
+
+
+async def told_by_doctor(site: Site) -> tuple[CheckStatus, str]:
+    found = await app.doctor(SettingsSource(site.environment))
+    (check,) = [each for each in found if each.name == "lifecycle"]
+    return check.status, check.detail if check.status is CheckStatus.WARN else ""

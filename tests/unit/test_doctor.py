@@ -36,6 +36,7 @@ from reconciler.model import (
 from reconciler.operations import checks as doctor
 from reconciler.planning.clocks import Ahead, compare
 from reconciler.settings import SettingsSource, tell
+from tests.doubles.build import policy
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -230,7 +231,7 @@ def test_the_buckets_own_rules_are_looked_at() -> None:
         ((early, other), CheckStatus.FAIL),
     ):
         found = replace(capabilities(), lifecycle=rules)
-        checks = doctor.lifecycle(found, ("image/",), DeleteMode.QUARANTINE, week)
+        checks = doctor.lifecycle(found, ("image/",), DeleteMode.QUARANTINE, week, policy())
         assert statuses(checks) == {"lifecycle": status}
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from reconciler.model import (
+    FOREVER,
     Capabilities,
     DeleteMode,
     LifecycleRule,
@@ -17,8 +18,9 @@ from reconciler.model import (
     Record,
     Versioning,
 )
-from reconciler.planning.lifecycle import early_removals, expired_by_store, known_rules, too_early
-from tests.doubles.build import record
+from reconciler.planning.expiry import Known
+from reconciler.planning.lifecycle import areas, early_removals, expired_by_store, known_rules, too_early
+from tests.doubles.build import policy, record
 
 WEEK = timedelta(days=7)
 PREFIXES = ("image/", "video/")
@@ -79,10 +81,52 @@ def test_what_comes_before_the_window_ends_is_told(
     ],
 )
 def test_what_goes_without_asking_the_records_is_told(found: LifecycleRule, words: list[str]) -> None:
-    told = early_removals(holding(found), PREFIXES)
+    told = early_removals(holding(found), PREFIXES, policy())
     assert len(told) == len(words)
     for line, word in zip(told, words, strict=True):
         assert word in line
+
+
+BY_AGE = policy(recent_access=timedelta(0))
+CLEAR = Known(created=True, accessed=True, referenced=False)
+ENOUGH = timedelta(days=90 + 2 + 7)
+HELD = replace(CLEAR, holds={"image/": 1, "image/old/": 1})
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "words"),
+    [
+        ([rule("image/", expires=89 * SOON)], CLEAR, ["before their retention ends, which is 90d: their"]),
+        ([rule("image/", expires=timedelta(0))], None, ["at once, before their retention ends"]),
+        ([rule("image/", expires=90 * SOON)], None, ["after 90 days: their records"]),
+        ([rule("image/", expires=ENOUGH - SOON)], CLEAR, ["after 98 days: their records"]),
+        ([rule("image/", expires=ENOUGH)], CLEAR, []),
+        ([rule("image/", expires=ENOUGH)], None, ["after 99 days: their records"]),
+        ([rule("image/old/", expires=ENOUGH)], HELD, ["It ignores: 1 hold in force may keep some of them"]),
+        ([rule("video/", expires=ENOUGH)], HELD, []),
+        ([rule(".reconciler/x", expires=SOON)], CLEAR, []),
+        ([rule("image/", expires=SOON), rule("video/", expires=ENOUGH)], CLEAR, ["after 1 day, before"]),
+    ],
+)
+def test_a_rule_that_is_earlier_than_retention_or_knows_less_is_told(
+    found: list[LifecycleRule], known: Known | None, words: list[str]
+) -> None:
+    told = early_removals(holding(*found), PREFIXES, BY_AGE, known, WEEK)
+    assert len(told) == len(words)
+    for line, word in zip(told, words, strict=True):
+        assert word in line
+
+
+def test_a_retention_without_end_is_never_late_enough() -> None:
+    told = early_removals(holding(rule("image/", expires=ENOUGH)), PREFIXES, policy(media_retention=FOREVER))
+    assert len(told) == 1
+    assert "which has no end" in told[0]
+
+
+def test_the_database_is_asked_about_what_rules_expire() -> None:
+    rules = rule(expires=SOON), rule("image/old/", expires=SOON), rule("video/", archives=SOON)
+    assert areas(holding(*rules), PREFIXES) == ["image/", "image/old/", "video/"]
+    assert areas(replace(holding(), lifecycle=None), PREFIXES) == []
 
 
 ELSEWHERE = QuarantineBucket("copies", "media")
@@ -111,7 +155,7 @@ def test_of_the_bucket_for_copies_the_rules_about_our_own_copies_are_told(
     told = too_early(of_both, PREFIXES, DeleteMode.QUARANTINE, WEEK)
     assert len(told) == early
     assert all("in bucket 'copies'" in line for line in told)
-    assert len(early_removals(of_both, PREFIXES)) == removed
+    assert len(early_removals(of_both, PREFIXES, policy())) == removed
 
 
 MADE = datetime(2026, 1, 15, 10, 30, tzinfo=UTC)

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from reconciler.model import DeleteMode
-from reconciler.planning.lifecycle_export import Exported, beside, difference, export
+from reconciler.planning.expiry import Known
+from reconciler.planning.lifecycle_export import Expiry, Exported, beside, difference, export
+from tests.doubles.build import policy
 
 DAY = timedelta(days=1)
 FOREIGN = {"ID": "theirs", "Status": "Disabled", "Filter": {"Tag": {"Key": "a", "Value": "b"}}}
@@ -59,6 +61,26 @@ def test_days_are_rounded_up_so_that_nothing_goes_before_its_time(window: timede
 def test_an_upload_has_its_window_to_be_completed() -> None:
     (first, _) = exported(upload_window=9 * DAY + timedelta(seconds=1)).rules
     assert first["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 10}
+
+
+def test_objects_go_last_and_only_where_nothing_but_their_age_decides() -> None:
+    known = Known(created=True, accessed=True, referenced=False, holds={"video/": 1})
+    found = exported(
+        undo_window=timedelta(hours=1),
+        expiry=Expiry(policy=policy(recent_access=timedelta(0)), known=known),
+    )
+    image, video = found.rules
+    assert image["Expiration"] == {"Days": 93}
+    assert "Expiration" not in video
+    assert found.refused
+    assert "objects under 'video/': 1 hold in force may keep some of them" in found.not_left
+    assert "does not stop it" in found.not_left[0]
+
+
+def test_nothing_is_refused_that_nobody_asked_for() -> None:
+    assert not exported().refused
+    clear = Known(created=True, accessed=False, referenced=False)
+    assert not exported(expiry=Expiry(policy=policy(), known=clear)).refused
 
 
 def test_rules_of_others_stay_and_former_ones_of_ours_go() -> None:

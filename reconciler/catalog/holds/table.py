@@ -84,6 +84,16 @@ SELECT kind, count(*) AS holds FROM {SCHEMA}.holds
 WHERE until IS NULL OR until > clock_timestamp() GROUP BY kind
 """
 
+# Those of a virtual key, or of a kind that this program does not know, may be of any media.
+UNDER = f"""
+SELECT p.prefix, (
+    SELECT count(*) FROM {SCHEMA}.holds h
+    WHERE (h.until IS NULL OR h.until > clock_timestamp())
+      AND (h.kind NOT IN ('key', 'prefix') OR starts_with(h.target, p.prefix)
+           OR h.kind = 'prefix' AND starts_with(p.prefix, h.target))) AS holds
+FROM unnest($1::text[]) AS p (prefix)
+"""
+
 PURGE = f"DELETE FROM {SCHEMA}.holds WHERE until <= clock_timestamp() RETURNING kind"
 
 HELD_OWNERS = f"""
@@ -182,6 +192,12 @@ class PostgresHolds:
         async with self._database.connection() as connection:
             rows = await connection.fetch(COUNT)
             return {HoldKind(row["kind"]): row["holds"] for row in rows}
+
+    async def under(self, prefixes: Sequence[str]) -> Mapping[str, int]:
+        """How many holds are in force that may keep media under each prefix."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(UNDER, list(prefixes))
+            return {row["prefix"]: row["holds"] for row in rows}
 
 
 async def claims_wait(connection: AnyConnection) -> None:

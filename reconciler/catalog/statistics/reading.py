@@ -142,6 +142,17 @@ class PostgresStatistics:
             restored={days: objects for days, (_, objects) in seen.items()},
         )
 
+    async def undated(self, prefixes: Sequence[str]) -> Mapping[str, int]:
+        """How many rows under each prefix have no creation time. Reads the whole table, as `storage` does."""
+        query = (
+            f"SELECT p.prefix, (SELECT count(*) FROM {self._media.media} WHERE {self._media.created} IS NULL"
+            f" AND starts_with({self._media.key_text}, p.prefix)) AS records"
+            " FROM unnest($1::text[]) AS p (prefix)"
+        )
+        async with patient(self._database.config) as connection:
+            rows = await connection.fetch(query, list(prefixes))
+            return {row["prefix"]: row["records"] for row in rows}
+
     async def by_rule(self, policy: model.Policy) -> tuple[datetime, Mapping[int, model.StoragePart]]:
         """The rows in the prefixes for which each rule holds, by its place, the global settings last.
 

@@ -14,11 +14,13 @@ from reconciler.model import (
     Deletion,
     ListingOrder,
     ObjectResult,
+    Policy,
     PutCondition,
     QuarantineBucket,
     Versioning,
 )
 from reconciler.operations.checks.results import fail, ok, warn
+from reconciler.planning.expiry import Known
 from reconciler.planning.formatting import counted
 from reconciler.planning.lifecycle import early_removals, too_early
 from reconciler.ports import Listing, ObjectStore, Versions
@@ -258,9 +260,17 @@ def quarantine(found: Capabilities, mode: DeleteMode) -> Sequence[Check]:
 
 
 def lifecycle(
-    found: Capabilities, prefixes: Sequence[str], mode: DeleteMode, window: timedelta
+    found: Capabilities,
+    prefixes: Sequence[str],
+    mode: DeleteMode,
+    window: timedelta,
+    policy: Policy,
+    known: Known | None = None,
 ) -> Sequence[Check]:
-    """The bucket's own rules: which of them take what an undo needs, or what the records name."""
+    """The bucket's own rules: which of them take what an undo needs, or what the records name.
+
+    `known` None: the database could not be asked.
+    """
     if found.lifecycle is None or found.rules_for_copies is None:
         whose = "the bucket's" if found.lifecycle is None else "of the bucket for copies, the"
         unknown = f"{whose} rules may not be read: they may take copies or versions early"
@@ -269,5 +279,5 @@ def lifecycle(
     checks = [
         fail("lifecycle", f"{line}: live halts", advice) for line in too_early(found, prefixes, mode, window)
     ]
-    checks += [warn("lifecycle", line) for line in early_removals(found, prefixes)]
+    checks += [warn("lifecycle", line) for line in early_removals(found, prefixes, policy, known, window)]
     return checks or [ok("lifecycle", "no rule of the bucket takes what an undo needs, or what records name")]
