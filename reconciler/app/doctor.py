@@ -105,6 +105,8 @@ class _Doctor:
         self._report = report = await inspect(self._config, self._settings.bucket.prefixes)
         self._say(checks.database(report))
         self._say(checks.rules(report, self._settings.policy()))
+        if self._settings.adoption.enabled and not report.faults:
+            self._say(checks.adoption(report))
         undoable = self._settings.delete_mode != "direct"
         self._say(checks.rights(report, self._settings.mode(), undoable=undoable))
         if report.at_head:

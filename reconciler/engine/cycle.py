@@ -29,6 +29,7 @@ from reconciler.engine.runtime.tasks import ended_by
 from reconciler.engine.tell.telling import Teller
 from reconciler.errors import Halt, PassEnded
 from reconciler.model import (
+    Adopted,
     BegunAdoption,
     KeepReason,
     Mode,
@@ -208,13 +209,19 @@ class Cycle:
             )
             return
         settled = Counter[str]()
+
+        def count(page: Sequence[Adopted]) -> None:
+            results = Counter(each.why or "adopted" for each in page)
+            settled.update(results)
+            self._ports.observer.adopted(results)
+
         guard, terms = self._collector.guard, settings.adoption
         adopter = Adopter(
             self._ports,
             guard,
             settings.policy,
             terms,
-            lambda page: settled.update(each.why or "adopted" for each in page),
+            count,
             dry_run=False,
         )
         adoption = BegunAdoption(id=pass_id, listed=True)

@@ -156,7 +156,8 @@ class Tally:
     without an object that is beyond its grace, whatever its verdict, unless the store expired the object by
     itself: the dangling cap is compared with it.
     `found_bytes` goes with `found`. `newly` are findings that the settings of the last released pass would
-    have kept. `compared` are the objects that were compared with what their rows say of the bytes.
+    have kept. `expired_by_store` are the dangling records found whose objects the store expired by itself.
+    `compared` are the objects that were compared with what their rows say of the bytes.
     `by_prefix` is the same by managed prefix, if it was counted separately.
     """
 
@@ -167,6 +168,7 @@ class Tally:
     named: int = 0
     missing: int = 0
     compared: int = 0
+    expired_by_store: int = 0
     found: Mapping[Verdict, int] = field(default_factory=dict)
     found_bytes: Mapping[Verdict, int] = field(default_factory=dict)
     kept: Mapping[KeepReason, int] = field(default_factory=dict)
@@ -182,6 +184,7 @@ class Tally:
             named=self.named + other.named,
             missing=self.missing + other.missing,
             compared=self.compared + other.compared,
+            expired_by_store=self.expired_by_store + other.expired_by_store,
             found=_sum(self.found, other.found),
             found_bytes=_sum(self.found_bytes, other.found_bytes),
             kept=_sum(self.kept, other.kept),

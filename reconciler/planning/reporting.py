@@ -31,6 +31,7 @@ def tally_of(
 
     A finding that is kept counts as found *and* under the reason why it is kept.
     """
+    findings = list(findings)
     found: Counter[Verdict] = Counter()
     found_bytes: Counter[Verdict] = Counter()
     kept = Counter(keeps)
@@ -44,6 +45,7 @@ def tally_of(
         records=records,
         bytes=size,
         missing=missing,
+        expired_by_store=sum(finding.by_store for finding in findings),
         found=dict(found),
         found_bytes=dict(found_bytes),
         kept=dict(kept),

@@ -71,6 +71,9 @@ class Observer:
     def hidden(self, objects: int, size: int) -> None:
         """What is deleted and not freed, in objects and bytes."""
 
+    def adopted(self, results: Mapping[str, int]) -> None:
+        """Objects that an adoption has just settled: "adopted", or by the `Left` for which each stays."""
+
     def purged(self, objects: int, size: int) -> None:
         """What was freed just now."""
 

@@ -181,6 +181,11 @@ class LeaderGauges(Collector):
             yield _single(
                 "bucket_bytes", "Bytes of the objects that the last finished sweep listed.", listed.bytes
             )
+            yield _single(
+                "expired_by_store_records",
+                "Records whose objects the store expired by itself, as the last finished sweep found.",
+                listed.expired_by_store,
+            )
         kept = _family(
             "kept_keys",
             "Keys that looked like drift to the last released pass and are kept, by reason.",

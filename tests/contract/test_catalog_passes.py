@@ -29,6 +29,7 @@ TALLY = Tally(
     records=4,
     bytes=30,
     missing=1,
+    expired_by_store=1,
     found={Verdict.ORPHAN: 2},
     found_bytes={Verdict.ORPHAN: 20},
     kept={KeepReason.PENDING: 3},

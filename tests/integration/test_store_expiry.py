@@ -56,6 +56,11 @@ async def test_what_the_store_expired_is_removed_however_small_the_cap_of_losses
         assert (planned.outcome, planned.found[Verdict.DANGLING]) == (Outcome.CONVERGED, 3 + lost)
         assert sum(each.reason.startswith(BY_STORE) for each in findings) == 3
         first = await site.once(**cap)
+        (told,) = await site.sql(
+            "SELECT tally ->> 'expired_by_store' FROM reconciler.passes"
+            " WHERE kind = 'sweep' ORDER BY id DESC LIMIT 1"
+        )
+        assert told[0] == "3"
         assert (first.outcome, first.removed.records) == (Outcome.PENDING, 0)
         second = await site.once(**cap)
         assert (second.outcome, second.removed.records) == (Outcome.CONVERGED, 3 + lost)

@@ -235,6 +235,17 @@ def test_the_buckets_own_rules_are_looked_at() -> None:
         assert statuses(checks) == {"lifecycle": status}
 
 
+@pytest.mark.parametrize(
+    ("noting", "status"), [(True, CheckStatus.OK), (False, CheckStatus.WARN), (None, CheckStatus.WARN)]
+)
+def test_sweeps_adopt_only_where_each_row_that_leaves_is_noted(
+    noting: bool | None, status: CheckStatus
+) -> None:
+    (check,) = doctor.adoption(SchemaReport(noting=noting))
+    assert check.status is status
+    assert ("--install-triggers" in check.advice) is (status is CheckStatus.WARN)
+
+
 @pytest.mark.parametrize(("copy", "status"), [(True, CheckStatus.OK), (False, CheckStatus.FAIL)])
 def test_a_quarantine_is_fine_where_the_store_makes_copies(*, copy: bool, status: CheckStatus) -> None:
     checks = doctor.abilities(replace(capabilities(), copy=copy), None, DeleteMode.QUARANTINE)

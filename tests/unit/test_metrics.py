@@ -26,6 +26,7 @@ from reconciler.model import (
     InventoryUsed,
     KeepReason,
     Lately,
+    Left,
     ListingOrder,
     Mode,
     ModeSince,
@@ -336,6 +337,7 @@ LEADER_ONLY = {
     "media_reconciler_drift_oldest_age_seconds",
     "media_reconciler_marks_pending",
     "media_reconciler_bucket_objects",
+    "media_reconciler_expired_by_store_records",
     "media_reconciler_bucket_bytes",
     "media_reconciler_kept_keys",
     "media_reconciler_holds",
@@ -609,6 +611,26 @@ def test_the_leader_tells_what_is_due_and_what_waits_for_a_person(
     assert families(registry)["media_reconciler_pass_tripped_info"].samples == [], "it was decided"
 
 
+def test_what_an_adoption_settles_is_counted_by_what_became_of_it(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    assert all(value(registry, "adoptions_total", result=each) == 0 for each in ("adopted", *Left))
+    metrics.adopted({"adopted": 3, Left.NO_OWNER: 1})
+    metrics.adopted({"adopted": 2})
+    assert value(registry, "adoptions_total", result="adopted") == 5
+    assert value(registry, "adoptions_total", result="no_owner") == 1
+
+
+def test_what_the_store_expired_is_told_as_the_last_sweep_found_it(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.leading(leader=True)
+    for expired in (7, 0):
+        tally = Tally(expired_by_store=expired)
+        metrics.pass_finished(PassKind.SWEEP, Outcome.CONVERGED, 1.0, tally)
+        assert value(registry, "expired_by_store_records") == expired
+
+
 def test_one_phase_of_a_pass_is_under_way_at_a_time(registry: CollectorRegistry, metrics: Metrics) -> None:
     metrics.leading(leader=True)
 
@@ -741,6 +763,7 @@ def test_a_fan_out_tells_every_observer_everything() -> None:
     both.clocks({"the store": 1.0})
     both.hidden(1, 1)
     both.purged(1, 1)
+    both.adopted({"adopted": 1})
     both.refused(1, 1)
     both.queue_read(readable=True)
     both.events_read(Reading.TAKEN, 1, None)

@@ -13,7 +13,9 @@ from reconciler.model import MarkState, Mode, PassKind, PassState, Verdict
 
 
 class Pass(Shape):
-    """One pass; `decided_by` is who approved or discarded it."""
+    """One pass; `decided_by` is who approved or discarded it, and `expired_by_store` those of the dangling
+    records found whose objects the store expired by itself.
+    """
 
     id: PassId
     kind: Annotated[Word, Field(examples=list(PassKind))]
@@ -25,6 +27,7 @@ class Pass(Shape):
     objects: int
     records: int
     found: Counted
+    expired_by_store: int
     reason: str | None
     both_sides: bool
     decided_by: str | None

@@ -74,6 +74,8 @@ def _tally(tally: model.Tally) -> Mapping[str, Any]:
         "found_bytes": dict(tally.found_bytes),
         "kept": dict(tally.kept),
     }
+    if tally.expired_by_store:
+        stored["expired_by_store"] = tally.expired_by_store
     if tally.named:
         stored["named"] = tally.named
     if tally.newly:
@@ -97,6 +99,7 @@ def _tally_from(stored: Mapping[str, Any]) -> model.Tally:
         named=stored.get("named", 0),
         missing=stored.get("missing", 0),
         compared=stored.get("compared", 0),
+        expired_by_store=stored.get("expired_by_store", 0),
         found={model.Verdict(name): number for name, number in stored.get("found", {}).items()},
         found_bytes={model.Verdict(name): number for name, number in stored.get("found_bytes", {}).items()},
         kept={model.KeepReason(name): number for name, number in stored.get("kept", {}).items()},

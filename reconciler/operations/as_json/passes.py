@@ -32,6 +32,7 @@ def one_pass(current: model.Pass) -> Json:
         "finished_at": timestamp(current.finished_at),
         **fields(tally, "objects", "records"),
         "found": _found(tally.found),
+        "expired_by_store": tally.expired_by_store,
         "reason": current.trip_reason,
         "both_sides": current.both_sides,
         **fields(current, "decided_by", "decided_at", "superseded_by"),

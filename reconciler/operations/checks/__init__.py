@@ -16,10 +16,11 @@ from reconciler.operations.checks.site import (
     webhook,
 )
 from reconciler.operations.checks.store import abilities, lifecycle, listed, quarantine, scratch
-from reconciler.operations.checks.tables import database, rights, rules, sides, tried
+from reconciler.operations.checks.tables import adoption, database, rights, rules, sides, tried
 
 __all__ = [
     "abilities",
+    "adoption",
     "attempt",
     "cdn",
     "cdn_urls",

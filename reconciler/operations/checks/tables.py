@@ -86,6 +86,14 @@ def _departures(report: SchemaReport) -> Check:
     return ok("departures", f"noted: the objects of deleted records go within seconds, {left}{waiting}")
 
 
+def adoption(report: SchemaReport) -> Sequence[Check]:
+    """Whether sweeps that are to adopt can: only where each row that leaves the table is noted."""
+    if report.noting:
+        return [ok("adoption", "sweeps adopt objects without a row: the triggers note each row that leaves")]
+    why = "RECONCILER_ADOPTION__ENABLED adopts nothing without the triggers: objects are only kept"
+    return [warn("adoption", why, "run `reconciler migrate --install-triggers`")]
+
+
 def rules(report: SchemaReport, policy: Policy) -> Sequence[Check]:
     """Whether rows can match each rule and be counted for each quota; what Conduit's policies leave open."""
     if report.policies is not None:

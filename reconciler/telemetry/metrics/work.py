@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from reconciler.model import GONE, VERDICTS, LookResult, Mode, ObjectResult, Reading, Verdict
+from reconciler.model import GONE, VERDICTS, Left, LookResult, Mode, ObjectResult, Reading, Verdict
 from reconciler.ports import Channel
 from reconciler.telemetry.names import counter
 from reconciler.telemetry.observers import NullObserver
@@ -54,6 +54,12 @@ class WorkMetrics(NullObserver):
             registry, "purged_objects", "Deleted objects that can no longer be brought back."
         )
         self._freed_bytes = counter(registry, "freed_bytes", "Bytes that purges gave back to the store.")
+        self._adoptions = counter(
+            registry,
+            "adoptions",
+            "Objects without a row that sweeps' adoptions settled: adopted, or why they were left.",
+            "result",
+        )
         self._events = counter(
             registry,
             "events_read",
@@ -88,6 +94,8 @@ class WorkMetrics(NullObserver):
             for action, results in ACTIONS.items():
                 for result in results:
                     self._actions.labels(action, result, mode)
+        for adoption in ("adopted", *Left):
+            self._adoptions.labels(adoption)
         for reading in Reading:
             self._events.labels(reading)
         for result in LookResult:
@@ -118,6 +126,10 @@ class WorkMetrics(NullObserver):
         self._messages.labels(channel, receiver, "arrived").inc(arrived)
         self._messages.labels(channel, receiver, "refused").inc(refused)
         self._rests.labels(channel, receiver).inc(away)
+
+    def adopted(self, results: Mapping[str, int]) -> None:
+        for result, objects in results.items():
+            self._adoptions.labels(result).inc(objects)
 
     def purged(self, objects: int, size: int) -> None:
         self._purged_objects.inc(objects)
