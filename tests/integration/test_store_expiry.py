@@ -155,8 +155,8 @@ async def test_objects_are_left_to_the_store_only_while_nothing_else_decides_of_
     async with site.catalog() as catalog:
         hold = Hold(kind=HoldKind.PREFIX, target="image/case/", reason="a case", author="alice")
         await catalog.holds.add([hold])
-    status, told = await told_by_doctor(site)
-    assert status is CheckStatus.WARN
+    look, told = await told_by_doctor(site)
+    assert look is CheckStatus.WARN
     assert "It ignores: 1 hold in force may keep some of them" in told
     status, out = await lifecycle(site, "--expire")
     assert (status, ["Expiration" in each for each in json.loads(out)["Rules"]]) == (1, [False, True])
