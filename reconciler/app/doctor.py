@@ -159,7 +159,7 @@ class _Doctor:
             await self._attempt("quarantine", lambda: self._look_at_quarantine(bucket, found, deleting))
             self._say(checks.abilities(found, settings.bucket.order, deleting))
             await self._attempt("lifecycle", lambda: self._look_at_rules(found, deleting))
-            if settings.sweep.source != "list":
+            if settings.sweep.source in {"inventory", "s3_metadata"}:
                 await self._attempt("inventory", lambda: self._look_at_inventory(bucket))
             await self._look_at_both(bucket, found)
         self._skip(OF_THE_STORE, "nothing could be tried on scratch keys")

@@ -13,6 +13,7 @@ from reconciler.app import shares
 from reconciler.app.process import SystemClock
 from reconciler.catalog.db.config import CatalogConfig, KeyColumns, MediaColumns, TableMapping
 from reconciler.catalog.open import Catalog, open_catalog
+from reconciler.engine.detect import key_ranges
 from reconciler.engine.lead.capabilities import abilities
 from reconciler.engine.runtime.clocks import Clocks
 from reconciler.engine.runtime.context import Limits, Ports, RuntimeSettings, SettingsInForce
@@ -27,9 +28,11 @@ from reconciler.model import (
     CdnProvider,
     CloudflarePlan,
     DeleteMode,
+    ListingOrder,
     Mode,
     Notary,
 )
+from reconciler.model.keys import merge_prefixes
 from reconciler.operations.notary import FileNotary
 from reconciler.planning.lifecycle import early_removals
 from reconciler.ports import Channel, Inventories, Observer
@@ -42,6 +45,8 @@ from reconciler.settings import (
     read_secret,
     split_timeout,
 )
+from reconciler.sources import engine
+from reconciler.sources import own_listing as own
 from reconciler.sources.adapters import Adapter
 from reconciler.sources.inventories import InventoryConfig, LocalInventories
 from reconciler.sources.s3_inventory.newest import S3Inventory
@@ -107,7 +112,7 @@ async def open_both(
             deleting, notary = delete_mode_of(settings, found), notary_of(settings)
             ports = wire(catalog, bucket, found, observer, pause, throttles, deleting, notary)
             async with open_channels(settings, catalog) as channels:
-                inventories = inventories_of(settings, bucket, catalog)
+                inventories = inventories_of(settings, bucket, catalog, ports)
                 yield replace(ports, channels=channels, inventories=inventories), catalog
 
 
@@ -140,12 +145,13 @@ def cdn_config(settings: Settings) -> CdnConfig:
     )
 
 
-def inventories_of(settings: Settings, bucket: Bucket, catalog: Catalog) -> Inventories | None:
+def inventories_of(settings: Settings, bucket: Bucket, catalog: Catalog, ports: Ports) -> Inventories | None:
     """What a sweep by inventory acts through; None where the bucket is listed."""
     if settings.sweep.source == "list":
         return None
+    itself = settings.sweep.source == "listing_parquet"
     return Inventories(
-        source=inventory_source(settings, bucket),
+        source=own_listing(settings, bucket, ports) if itself else inventory_source(settings, bucket),
         export=catalog.export,
         area=catalog.nominations,
         max_age=settings.inventory.max_age,
@@ -169,6 +175,26 @@ def inventory_adapter(settings: Settings, bucket: Bucket) -> Adapter:
     if wanted.destination is not None:
         return StorageInsights(bucket.name, wanted.id, wanted.destination, bucket.files_of)
     return S3Inventory(bucket.name, wanted.id, bucket.inventory_configuration, bucket.files_of)
+
+
+def own_listing(settings: Settings, bucket: Bucket, ports: Ports) -> LocalInventories:
+    """The bucket, listed to local disk. Raises ConfigError where the extra is not installed."""
+    engine.require_extra(settings.sweep.source)
+    wanted, at_once = settings.inventory, settings.listing_concurrency
+    config = InventoryConfig(directory=wanted.directory, memory=wanted.memory, disk=wanted.disk)
+    limits = own.Limits(directory=wanted.directory, memory=wanted.memory, disk=wanted.disk, at_once=at_once)
+    prefixes = merge_prefixes(settings.bucket.prefixes)
+    ordered = ports.capabilities.order is ListingOrder.BYTES
+    adapter = own.OwnListing(
+        limits,
+        ports.listing,
+        bucket.files_of(bucket.name),
+        partial(key_ranges.planned, ports.records, prefixes, at_once) if ordered else None,
+        prefixes,
+        ports.records.now,
+        ports.observer.page_listed,
+    )
+    return LocalInventories(config, adapter)
 
 
 def shared_of(settings: Settings, bucket: Bucket) -> Shared | None:

@@ -16,6 +16,7 @@ class SweepSource(Word):
     LIST = "list"
     INVENTORY = "inventory"
     S3_METADATA = "s3_metadata"
+    LISTING_PARQUET = "listing_parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

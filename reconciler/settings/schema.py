@@ -64,6 +64,11 @@ def _configured(inventory: sections.InventorySettings, info: ValidationInfo) -> 
     sweep = info.data.get("sweep")
     if sweep and sweep.source == "inventory" and inventory.id is None:
         raise ValueError("ID is required with RECONCILER_SWEEP__SOURCE=inventory: name the configuration")
+    if sweep and sweep.source == "listing_parquet" and inventory.engine == "ray":
+        raise ValueError(
+            "ENGINE=ray does not go with RECONCILER_SWEEP__SOURCE=listing_parquet, whose files are on this"
+            " machine: use duckdb"
+        )
     return inventory
 
 

@@ -108,10 +108,11 @@ def _write_parquet(source: int, path: Path) -> list[Path]:
 class ParquetFiles:
     """Writes batches in row groups, and `GROUPS_A_FILE` of these to a file: `NAME-000.parquet` and so on.
 
-    Holds a row group. There is always a first file, if without a row.
+    Holds a row group, of `group` rows or a batch more. There is always a first file, if without a row.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, group: int = GROUP) -> None:
+        self._group = group
         self.paths: list[Path] = []
         self._path = path
         self._schema = schema
@@ -130,7 +131,7 @@ class ParquetFiles:
     def write(self, batch: pa.RecordBatch) -> None:
         self._gathered.append(batch)
         self._rows += batch.num_rows
-        if self._rows >= GROUP:
+        if self._rows >= self._group:
             self._flush()
 
     def _flush(self) -> None:
@@ -145,7 +146,7 @@ class ParquetFiles:
                 self.paths[-1], self._schema, compression="zstd", use_dictionary=False
             )
             self._groups = 0
-        if self._gathered:
+        if self._rows:
             table = pa.Table.from_batches(self._gathered, self._schema)
             self._writer.write_table(table, row_group_size=self._rows)
             self._groups += 1

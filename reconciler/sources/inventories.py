@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,10 +78,11 @@ class LocalInventories:
         found = self._found
         assert found is not None, "compared is what was found"
         shared = self._shared
-        with workspace(self._config.directory, used if shared is None else None) as folder:
+        named = used if shared is None and not found.paths else None
+        with workspace(self._config.directory, named) as folder, closing(found):
             listed: Sequence[Path] = ()
             if shared is None:
-                listed = await fetching.fetch(found.files, found.listed, folder, alive)
+                listed = found.paths or await fetching.fetch(found.files, found.listed, folder, alive)
             kept = Kept(folder, {"prefixes": repr([*prefixes]), "ripe": str(ripe), "young": str(young)})
             async with export.open(prefixes) as snapshot:
                 exported = await anyio.to_thread.run_sync(kept.export, snapshot.read_at)
@@ -184,7 +185,7 @@ class _Work:
             difference.unreadable, marked = (
                 comparing.count(connection, sides, each) for each in comparing.COUNTED
             )
-            difference.marked = marked > 0
+            difference.marked = marked > 0 or found.unmarked
             compare = self.kept.remembering(self.exported, Comparison(connection, sides, self.folder).compare)
             spans = ranges.cut(ranges.managed(self.prefixes), (sides.listed, sides.rows))
             compared: list[comparing.Found] = []

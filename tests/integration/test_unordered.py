@@ -101,7 +101,7 @@ async def test_marks_of_the_broken_join_are_not_released_by_its_failure(
     store.put(*live, "image/000-orphan")
     await rows_of(quirky_site, *live)
     store.quirks.rank = lambda key: f"~{key[::-1]}" if key > "image/06" else key
-    monkeypatch.setattr("reconciler.engine.detect.sweep.ROWS_A_RANGE", 10)
+    monkeypatch.setattr("reconciler.engine.detect.key_ranges.ROWS_A_RANGE", 10)
     in_small_pages(monkeypatch, 5)
     with monkeypatch.context() as without_staging:
 
@@ -141,7 +141,7 @@ async def test_seaweedfs_in_many_ranges_by_byte_order_loses_nothing(
     live = {f"image/{name}{end}" for name in "abcd" for end in ("", "!", "/1", "/2", "0")}
     await unordered_site.tracked(*live)
     believe_in_byte_order(monkeypatch)
-    monkeypatch.setattr("reconciler.engine.detect.sweep.ROWS_A_RANGE", 2)
+    monkeypatch.setattr("reconciler.engine.detect.key_ranges.ROWS_A_RANGE", 2)
     for _ in range(3):
         report = await unordered_site.once()
         assert report.removed.objects == report.removed.records == 0

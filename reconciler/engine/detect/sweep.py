@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from reconciler.engine.detect import key_ranges
 from reconciler.engine.detect.adoptable import Adoptable
 from reconciler.engine.detect.join.comparison import Comparison, Sink
 from reconciler.engine.detect.join.doubt import Doubt
@@ -44,17 +45,10 @@ from reconciler.model import (
 )
 from reconciler.model.keys import merge_prefixes
 from reconciler.model.spelling import Orphans
-from reconciler.planning import ranges
 from reconciler.planning.lifecycle import known_rules
 from reconciler.ports import PAGE_SIZE, Inventories
 
 log = structlog.get_logger(__name__)
-
-ROWS_A_RANGE = 10_000
-RANGES_A_WORKER = 4
-"""More ranges than workers, so that uneven ones even out; few enough that partial pages cost little."""
-
-SAMPLES_A_RANGE = 32
 
 PAGE_SIZES = (PAGE_SIZE, 887, 613)
 """Page sizes to try when joining without order, before a pass ignores the rows that lack their object."""
@@ -296,17 +290,7 @@ class Sweep:
         return await passes.begin(term, PassKind.SWEEP, config, mode, order, settings.policy, used)
 
     async def _plan_ranges(self, prefixes: Sequence[str]) -> list[KeyRange]:
-        """Draw the bounds from the rows' own keys, so that each range holds about the same number of rows."""
-        planned: list[KeyRange] = []
-        most = RANGES_A_WORKER * self._limits.listing_concurrency
-        for prefix in merge_prefixes(prefixes):
-            count = await self._ports.records.count([prefix])
-            wanted = max(1, min(most, count // ROWS_A_RANGE))
-            samples: Sequence[str] = ()
-            if wanted > 1:
-                samples = await self._ports.records.sample_keys(prefix, wanted * SAMPLES_A_RANGE)
-            planned += ranges.split(prefix, samples, wanted)
-        return planned
+        return await key_ranges.planned(self._ports.records, prefixes, self._limits.listing_concurrency)
 
     async def _join_ordered(
         self, comparison: Comparison, sink: Sink, progress: Sequence[RangeProgress]

@@ -67,12 +67,14 @@ class SweepSettings(Section):
     """How a sweep learns what the bucket holds."""
 
     source: Annotated[
-        Literal["list", "inventory", "s3_metadata"],
-        written(values.one_of("list", "inventory", "s3_metadata")),
+        Literal["list", "inventory", "s3_metadata", "listing_parquet"],
+        written(values.one_of("list", "inventory", "s3_metadata", "listing_parquet")),
     ] = "list"
     """`list` lists the bucket; `inventory` takes the newest S3 Inventory report instead, `s3_metadata` the
-    live inventory table of Amazon S3 Metadata (extra `.[inventory]`). See [scale](scale.md). Default:
-    `list`, which needs nothing configured and sees what is there now."""
+    live inventory table of Amazon S3 Metadata; `listing_parquet` lists it to local disk and compares there,
+    for more keys than the database or one process should hold. All but the first need the extra
+    `.[inventory]`. See [scale](scale.md). Default: `list`, which needs nothing configured and sees what is
+    there now."""
 
 
 class InventorySettings(Section):
