@@ -22,8 +22,8 @@ class Found:
     `bucket` is the one of `files` by name, where other processes reach it as this one does. `format` is
     `Parquet`, `CSV` or `ORC`. `paths` are its files where they are on local disk already, until `done`.
     `rows` is what the store says that the files hold together, where it does: with another number the list is
-    refused. `unmarked`: the bucket was asked for our identity object, and has none yet. `parts_dated_by_start`
-    is `Nominated`'s.
+    refused. `unmarked`: the bucket was asked for our identity object, and has none yet.
+    `parts_dated_by_start` is `Nominated`'s.
     """
 
     used: InventoryUsed
