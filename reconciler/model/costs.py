@@ -11,8 +11,8 @@ from reconciler.model.verdicts import Verdict
 class Prices:
     """In US dollars: of a million requests, listed objects or changes, and of a GiB a month.
 
-    Those of Amazon S3, Standard, in us-east-1 (https://aws.amazon.com/s3/pricing/), the last of them as of
-    July 2025. DELETE is free. A live inventory costs by its objects only where there are more than
+    Those of Amazon S3, Standard, in us-east-1 (https://aws.amazon.com/s3/pricing/), which change. DELETE
+    is free. A live inventory costs by its objects only where there are more than
     `live_beyond`.
     """
 
