@@ -69,6 +69,16 @@ def _configured(inventory: sections.InventorySettings, info: ValidationInfo) -> 
             "ENGINE=ray does not go with RECONCILER_SWEEP__SOURCE=listing_parquet, whose files are on this"
             " machine: use duckdb"
         )
+    bucket = info.data.get("bucket")
+    plain = bucket and (bucket.endpoint_url or "").startswith("http://")
+    if (
+        sweep
+        and sweep.source == "s3_metadata"
+        and plain
+        and not (inventory.catalog or "").startswith("http://")
+    ):
+        # One connection pool serves both, and that of a plain endpoint checks no certificate.
+        raise ValueError("CATALOG must be https, and so must RECONCILER_BUCKET__ENDPOINT_URL, or neither")
     return inventory
 
 

@@ -760,6 +760,31 @@ def test_googles_reports_lie_in_a_bucket_of_googles(value: str) -> None:
     assert "must be a bucket of Google's and a path, such as gs://" in fault("INVENTORY__DESTINATION", value)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "catalog", "good"),
+    [
+        (None, None, True),
+        (None, "https://catalog/iceberg", True),
+        ("https://s3", "http://catalog", True),
+        ("http://s3", "http://catalog", True),
+        ("http://s3", "https://catalog", False),
+        ("http://s3", None, False),
+    ],
+)
+def test_a_catalog_over_tls_is_not_asked_where_no_certificate_is_checked(
+    endpoint: str | None, catalog: str | None, good: bool
+) -> None:
+    """Both go through one pool, which checks none where the bucket is reached in clear."""
+    given = environment(
+        SWEEP__SOURCE="s3_metadata", BUCKET__ENDPOINT_URL=endpoint, INVENTORY__CATALOG=catalog
+    )
+    if good:
+        assert load(given).inventory.catalog == catalog
+    else:
+        (line,) = faults(given)
+        assert "CATALOG must be https, and so must RECONCILER_BUCKET__ENDPOINT_URL, or neither" in line
+
+
 @pytest.mark.parametrize("value", ["media-events", "https://sqs.eu-west-1.amazonaws.com/", "ftp://x/1/q"])
 def test_a_queue_has_a_url_with_its_name(value: str) -> None:
     assert "must be a queue's URL, such as https://sqs." in fault("EVENTS__QUEUE_URL", value)
