@@ -85,13 +85,8 @@ key: database-url
 {{- ternary .Values.bucket.credentials.fileKey "credentials" (not (empty .Values.bucket.credentials.existingSecret)) -}}
 {{- end -}}
 
-{{/* Of the daemon and of the test: everything that a pass needs. */}}
-{{- define "reconciler.env" -}}
-- name: RECONCILER_CONFIG_FILE
-  value: /etc/reconciler/config.yaml
-- name: RECONCILER_RUNTIME_FILE
-  value: /etc/reconciler/runtime/runtime.yaml
-{{ include "reconciler.databaseEnv" (list . (include "reconciler.databaseSecret" .)) }}
+{{/* The store's credentials, as far as they are variables. */}}
+{{- define "reconciler.credentialsEnv" -}}
 {{- if include "reconciler.hasCredentials" . }}
 {{- $credentials := .Values.bucket.credentials }}
 {{- $made := empty $credentials.existingSecret }}
@@ -118,6 +113,44 @@ key: database-url
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{- define "reconciler.credentialsMount" -}}
+{{- if and (include "reconciler.hasCredentials" .) .Values.bucket.credentials.asFile }}
+- name: credentials
+  mountPath: /etc/reconciler/credentials
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "reconciler.credentialsVolume" -}}
+{{- if and (include "reconciler.hasCredentials" .) .Values.bucket.credentials.asFile }}
+- name: credentials
+  secret:
+    secretName: {{ include "reconciler.credentialsSecretName" . }}
+    defaultMode: 0440
+    items:
+      - key: {{ include "reconciler.credentialsFileKey" . }}
+        path: {{ include "reconciler.credentialsFileKey" . }}
+{{- end }}
+{{- end -}}
+
+{{/* Of the daemon and of the test: everything that a pass needs. */}}
+{{- define "reconciler.env" -}}
+- name: RECONCILER_CONFIG_FILE
+  value: /etc/reconciler/config.yaml
+- name: RECONCILER_RUNTIME_FILE
+  value: /etc/reconciler/runtime/runtime.yaml
+{{ include "reconciler.databaseEnv" (list . (include "reconciler.databaseSecret" .)) }}
+{{- with include "reconciler.credentialsEnv" . }}
+{{ . }}
+{{- end }}
+{{- if .Values.inventory.ray.enabled }}
+- name: RAY_ADDRESS
+  value: ray://{{ include "reconciler.fullname" . }}-ray:10001
+- name: RAY_AUTH_MODE
+  value: disabled
+{{- end }}
 {{- with .Values.tracing.endpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ toJson . }}
@@ -138,11 +171,7 @@ key: database-url
   mountPath: /etc/reconciler/runtime
   readOnly: true
 {{- include "reconciler.databaseMount" . }}
-{{- if and (include "reconciler.hasCredentials" .) .Values.bucket.credentials.asFile }}
-- name: credentials
-  mountPath: /etc/reconciler/credentials
-  readOnly: true
-{{- end }}
+{{- include "reconciler.credentialsMount" . }}
 {{- if .Values.admin.tokens.existingSecret }}
 {{- /* The directory, so that a changed token counts without a restart. */}}
 - name: admin-tokens
@@ -186,15 +215,7 @@ key: database-url
   configMap:
     name: {{ include "reconciler.fullname" . }}-runtime
 {{- include "reconciler.databaseVolume" (list . (include "reconciler.databaseSecret" .)) }}
-{{- if and (include "reconciler.hasCredentials" .) .Values.bucket.credentials.asFile }}
-- name: credentials
-  secret:
-    secretName: {{ include "reconciler.credentialsSecretName" . }}
-    defaultMode: 0440
-    items:
-      - key: {{ include "reconciler.credentialsFileKey" . }}
-        path: {{ include "reconciler.credentialsFileKey" . }}
-{{- end }}
+{{- include "reconciler.credentialsVolume" . }}
 {{- with .Values.admin.tokens }}
 {{- if .existingSecret }}
 - name: admin-tokens

@@ -8,7 +8,7 @@ each value, then what several values together tell. What a template below has to
 {{- include "reconciler.refuse" $faults -}}
 {{- end -}}
 {{- $parts := list -}}
-{{- range list "Site" "Credentials" "Deletion" "Pods" "Admin" "Media" "Cdn" "Events" "Nothing" -}}
+{{- range list "Site" "Credentials" "Deletion" "Pods" "Admin" "Media" "Cdn" "Events" "Ray" "Nothing" -}}
 {{- $parts = append $parts (include (printf "reconciler.validate%s" .) $) -}}
 {{- end -}}
 {{- with join "" $parts | trim -}}
@@ -155,6 +155,24 @@ run in the same file included.
 {{- end -}}
 {{- if and $media.autoscaling.enabled (gt (int $media.autoscaling.minReplicas) (int $media.autoscaling.maxReplicas)) -}}
 {{- println "media.autoscaling.minReplicas is more than maxReplicas" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Ray's cluster, which compares inventories and nothing else. */}}
+{{- define "reconciler.validateRay" -}}
+{{- $inventory := .Values.inventory -}}
+{{- if $inventory.ray.enabled -}}
+{{- if or (ne $inventory.engine "ray") (eq .Values.sweep.source "list") -}}
+{{- println "inventory.ray.enabled is true, but nothing would use it: set inventory.engine=ray, and sweep.source to an inventory" -}}
+{{- end -}}
+{{- if $inventory.directory -}}
+{{- println "inventory.directory is a volume of the daemon's pod, which Ray's do not have: leave it empty where inventory.ray.enabled is true" -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if eq .name "RAY_ADDRESS" -}}
+{{- println "extraEnv: RAY_ADDRESS is another cluster than that of inventory.ray: leave one of them out" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -30,6 +30,7 @@ from tests.chart.helm import (
     template,
     with_values,
 )
+from tests.chart.restricted import violations
 
 CI_FILES = pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem.removesuffix("-values"))
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
@@ -479,3 +480,91 @@ def test_a_sweep_by_inventory_has_room_of_its_own(disk: object, limit: object) -
     own = {**inventory, "directory": "/scratch"}
     brought = pods(render(with_values(sweep__source="inventory", inventory=own)))
     assert all(volume["name"] != "inventory" for pod in brought.values() for volume in pod["volumes"])
+
+
+# --- Ray ------------------------------------------------------------------------------------------------
+
+RAY = with_values(
+    sweep__source="inventory",
+    inventory={"id": "daily", "engine": "ray", "ray": {"enabled": True, "workers": {"replicas": 5}}},
+    bucket__credentials={"existingSecret": "store"},
+    events__webhook={"url": "https://hook.example", "existingSecret": "signing"},
+    admin__tokens={"existingSecret": "tokens"},
+    extraEnv=[{"name": "AWS_REGION", "value": "eu-west-1"}, {"name": "TOKEN", "value": "secret"}],
+    networkPolicy__enabled=True,
+)
+
+
+def _ray_pods() -> Mapping[str, Manifest]:
+    """The templates of Ray's pods, by what they are."""
+    cluster = named(render(RAY), "RayCluster", "-ray")["spec"]
+    (workers,) = cluster["workerGroupSpecs"]
+    assert [workers[name] for name in ("replicas", "minReplicas", "maxReplicas")] == [5, 5, 5]
+    return {"head": cluster["headGroupSpec"]["template"], "worker": workers["template"]}
+
+
+def test_a_cluster_of_ray_is_made_only_where_it_is_asked_for() -> None:
+    assert (
+        of_kind(render(with_values(sweep__source="inventory", inventory={"engine": "ray"})), "RayCluster")
+        == []
+    )
+    assert named(render(RAY), "RayCluster", "-ray")["apiVersion"] == "ray.io/v1"
+
+
+def test_pods_of_ray_keep_to_the_restricted_profile_and_know_the_store_alone() -> None:
+    """The database's address, tokens and whatever else `extraEnv` has are none of theirs."""
+    for what, pod in _ray_pods().items():
+        spec = pod["spec"]
+        (container,) = spec["containers"]
+        daemon = named(render(RAY), "Deployment")["spec"]["template"]["spec"]
+        assert container["image"] == daemon["containers"][0]["image"]
+        assert violations(spec) == []
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert {name for _, name, _ in _references(spec)} == {"store"}
+        variables = {each["name"] for each in container["env"]}
+        assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"} <= variables, what
+        assert "TOKEN" not in variables
+        assert not any(name.startswith("RECONCILER_") for name in variables)
+        assert "envFrom" not in container
+        assert {"name": "GRPC_ENABLE_FORK_SUPPORT", "value": "0"} in container["env"]
+        assert spec["serviceAccountName"] == daemon["serviceAccountName"]
+        assert spec["automountServiceAccountToken"] is False
+
+
+def test_the_daemon_reaches_the_head_by_a_service_of_its_own() -> None:
+    manifests = render(RAY)
+    service = named(manifests, "Service", "-ray")["spec"]
+    (daemon,) = named(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "RAY_ADDRESS", "value": "ray://media-media-reconciler-ray:10001"} in daemon["env"]
+    assert [port["port"] for port in service["ports"]] == [10001]
+    chosen = service["selector"].items()
+    assert [what for what, pod in _ray_pods().items() if chosen <= pod["metadata"]["labels"].items()] == [
+        "head"
+    ]
+
+
+def test_nobody_but_the_release_reaches_ray_and_ray_no_database() -> None:
+    manifests = render(RAY)
+    policy = named(manifests, "NetworkPolicy", "-ray")["spec"]
+    chosen = policy["podSelector"]["matchLabels"]
+    released = named(manifests, "NetworkPolicy")["spec"]
+    for pod in _ray_pods().values():
+        labels = pod["metadata"]["labels"].items()
+        assert chosen.items() <= labels
+        # Theirs is the only policy: what the release's lets in, it would let in to them as well.
+        assert not released["podSelector"]["matchLabels"].items() <= labels
+    among, client = policy["ingress"]
+    assert among == {"from": [{"podSelector": {"matchLabels": chosen}}]}
+    assert client["from"] == [{"podSelector": released["podSelector"]}]
+    assert [port["port"] for port in client["ports"]] == [10001]
+    open_ports = {port["port"] for rule in policy["egress"] if "to" not in rule for port in rule["ports"]}
+    assert open_ports == {53, 443}
+    to_ray = [{"podSelector": {"matchLabels": chosen}}]
+    assert {"ports": client["ports"], "to": to_ray} in released["egress"]
+
+
+def test_who_may_reach_ray_is_said_without_other_policies_too() -> None:
+    policy = named(render({**RAY, "networkPolicy": {"enabled": False}}), "NetworkPolicy", "-ray")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    assert len(policy["ingress"]) == 2
+    assert "egress" not in policy

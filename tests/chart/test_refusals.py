@@ -97,6 +97,25 @@ BY_TEMPLATE: dict[str, tuple[dict[str, object], str]] = {
         {"media__enabled": True, "media__port": 8080},
         "media.port and web.port are both 8080",
     ),
+    "a Ray cluster that nothing would use": (
+        {"inventory__ray__enabled": True},
+        "inventory.ray.enabled is true, but nothing would use it",
+    ),
+    "a folder that Ray's pods do not have": (
+        {
+            "sweep__source": "inventory",
+            "inventory": {"id": "daily", "engine": "ray", "directory": "/scratch", "ray": {"enabled": True}},
+        },
+        "inventory.directory is a volume of the daemon's pod",
+    ),
+    "two Ray clusters": (
+        {
+            "sweep__source": "inventory",
+            "inventory": {"id": "daily", "engine": "ray", "ray": {"enabled": True}},
+            "extraEnv": [{"name": "RAY_ADDRESS", "value": "ray://other:10001"}],
+        },
+        "RAY_ADDRESS is another cluster",
+    ),
     "more pods at least than at most": (
         {"media__enabled": True, "media__autoscaling": {"enabled": True, "minReplicas": 20}},
         "media.autoscaling.minReplicas is more than maxReplicas",
