@@ -18,6 +18,7 @@ async def look(catalog: Catalog, policy: Policy, prefixes: Sequence[str]) -> tup
         created=created,
         accessed="last_accessed_at" in types.media,
         referenced=bool(tables.also_referenced),
+        shared=not types.unique,
         undated=await catalog.statistics.undated(prefixes) if created else {},
         holds=await catalog.holds.under(prefixes),
         doubts=tuple(doubts),

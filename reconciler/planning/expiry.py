@@ -26,6 +26,8 @@ class Known:
     accessed: bool
     referenced: bool
     """Other columns name objects too."""
+    shared: bool = False
+    """Several rows may name one object."""
     undated: Mapping[str, int] = field(default_factory=dict)
     holds: Mapping[str, int] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
@@ -78,6 +80,8 @@ def _never_judged(prefix: str, policy: Policy, known: Known) -> Iterator[str]:
         yield "objects without a row are kept: RECONCILER_ORPHAN_CLEANUP_ENABLED is false"
     if known.referenced:
         yield "other columns name objects, which keeps them: RECONCILER_CATALOG__ALSO_REFERENCED"
+    if known.shared:
+        yield "several rows may name one object, and a later one keeps it: its key is not unique in the table"
     if not known.created:
         yield "rows have no creation time"
     elif undated := known.undated.get(prefix, 0):

@@ -146,7 +146,9 @@ async def test_the_difference_is_shown_first_and_rules_of_others_stay(ordered_si
 async def test_objects_are_left_to_the_store_only_while_nothing_else_decides_of_them(
     ordered_site: Site,
 ) -> None:
-    """An access, then a hold, stand against it; doctor tells of the hold once the rule is there."""
+    """An access, a hold, and keys that rows may share stand against it; doctor tells of the hold once the
+    rule is there.
+    """
     site = ordered_site
     site.environment.update(RECONCILER_DRY_RUN="false", RECONCILER_RECENT_ACCESS_DAYS="0")
     assert (await lifecycle(site, "--expire", "--apply"))[0] == 0
@@ -160,6 +162,9 @@ async def test_objects_are_left_to_the_store_only_while_nothing_else_decides_of_
     assert "It ignores: 1 hold in force may keep some of them" in told
     status, out = await lifecycle(site, "--expire")
     assert (status, ["Expiration" in each for each in json.loads(out)["Rules"]]) == (1, [False, True])
+    await site.sql('ALTER TABLE "MediaRecords" DROP CONSTRAINT "MediaRecords_StorageKey_key"')
+    status, out = await lifecycle(site, "--expire")
+    assert (status, ["Expiration" in each for each in json.loads(out)["Rules"]]) == (1, [False, False])
     site.environment["RECONCILER_RECENT_ACCESS_DAYS"] = "30"
     assert (await lifecycle(site, "--expire", "--apply"))[0] == 1
     assert not any("Expiration" in each for each in rules(site))

@@ -52,6 +52,7 @@ def test_after_the_longest_retention_the_grace_and_the_undo_a_store_may_expire_w
         ({"orphan_cleanup": False}, {}, "ORPHAN_CLEANUP_ENABLED"),
         ({"key_shape": KeyShape("image/.*")}, {}, "of another shape"),
         ({}, {"referenced": True}, "ALSO_REFERENCED"),
+        ({}, {"shared": True}, "several rows may name one object"),
         ({}, {"created": False}, "no creation time"),
         ({}, {"undated": {"image/": 2, "video/": 1}}, "2 rows without a creation time"),
         ({}, {"holds": {"image/": 1, "video/": 5}}, "1 hold in force"),
