@@ -55,9 +55,14 @@ def judge_object(
 
 
 def same(listed: StoredObject, now: StoredObject) -> bool:
-    """Whether a HEAD shows the object that was listed. A HEAD's time has whole seconds."""
-    return (listed.etag, listed.size) == (now.etag, now.size) and second(listed.last_modified) == second(
-        now.last_modified
+    """Whether a HEAD shows the object that was listed. A HEAD's time has whole seconds.
+
+    Two that have no ETag are not known to be the same.
+    """
+    return bool(listed.etag) and (listed.etag, listed.size, second(listed.last_modified)) == (
+        now.etag,
+        now.size,
+        second(now.last_modified),
     )
 
 

@@ -268,6 +268,8 @@ def test_the_object_is_the_listed_one_by_etag_size_and_second() -> None:
     assert not inventories.same(listed, build.stored(last_modified=NOW + timedelta(seconds=1)))
     assert not inventories.same(listed, build.stored(last_modified=NOW, size=11))
     assert not inventories.same(listed, build.stored(last_modified=NOW, etag="e2"))
+    nameless = build.stored(last_modified=NOW, etag="")
+    assert not inventories.same(nameless, nameless)
 
 
 @pytest.mark.anyio
